@@ -1,0 +1,336 @@
+/**
+ * Addresses: what names the other end, or the place to listen.
+ *
+ * @module
+ */
+
+import { Code, RpcError } from "./status.ts";
+
+/** A unix socket. */
+export interface UnixAddress {
+  /** Always `"unix"`, and may be left out. */
+  transport?: "unix";
+  /** The path of the socket. One that starts with `\0` is in Linux's abstract namespace. */
+  path: string;
+}
+
+/** A TCP port. */
+export interface TcpAddress {
+  /** Always `"tcp"`, and may be left out. */
+  transport?: "tcp";
+  /** The host. 127.0.0.1 by default. */
+  hostname?: string;
+  /** The port, from 0 to 65,535. */
+  port: number;
+}
+
+/** A port of a virtual machine or its host. Needs Deno's `--unstable-vsock`. */
+export interface VsockAddress {
+  /** Always `"vsock"`. */
+  transport: "vsock";
+  /** The context id of the machine. */
+  cid: number;
+  /** The port. */
+  port: number;
+}
+
+/**
+ * An address in one of its forms: what `Deno.connect` and `Deno.listen` take, or a string:
+ * `unix:///run/x.sock`, `unix:relative.sock`, `unix-abstract:name`, `unix://@name`,
+ * `tcp://host:port`, `vsock://cid:port`.
+ */
+export type Address = string | UnixAddress | TcpAddress | VsockAddress;
+
+/** An address that is complete and checked. */
+export type ParsedAddress = Required<UnixAddress> | Required<TcpAddress> | VsockAddress;
+
+const FORMS = "unix:///absolute/path, unix:relative/path, unix-abstract:name, unix://@name, " +
+  "tcp://host:port or vsock://cid:port";
+
+/** The longest path of a unix socket in bytes, which the system's `sockaddr_un` sets. */
+const PATH_BYTES = Deno.build.os === "linux" ? 107 : 103;
+
+/**
+ * Checks an address.
+ *
+ * @param address Any form.
+ * @returns The same, as an object.
+ * @throws {TypeError} If it has none of the forms.
+ * @throws {RangeError} If a number in it is out of range, or a path is too long for a socket.
+ */
+export function parseAddress(address: Address): ParsedAddress {
+  const text = typeof address === "string" ? address : undefined;
+  const parts: Address = text === undefined ? address : parseText(text);
+  const fail = (why: string) => new TypeError(`Cannot use address ${show(address)}: ${why}`);
+  if (typeof parts !== "object" || parts === null) throw fail(`expected an object or ${FORMS}`);
+  if ("path" in parts) {
+    const { path, transport = "unix" } = parts;
+    if (transport !== "unix") throw fail(`a path goes with transport "unix"`);
+    if (typeof path !== "string" || path === "" || path === "\0") throw fail("the path is empty");
+    if (path.includes("\0", 1)) throw fail("the path contains a NUL character");
+    const length = new TextEncoder().encode(path).length;
+    if (length > PATH_BYTES) {
+      throw new RangeError(
+        `Cannot use address ${show(address)}: the path has ${length} bytes, ` +
+          `and a socket's path has ${PATH_BYTES} at most`,
+      );
+    }
+    return { transport: "unix", path };
+  }
+  if (parts.transport === "vsock") {
+    const { cid, port } = parts;
+    checkNumber(address, "cid", cid, 2 ** 32 - 1);
+    checkNumber(address, "port", port, 2 ** 32 - 1);
+    return { transport: "vsock", cid, port };
+  }
+  const { hostname = "127.0.0.1", port, transport = "tcp" } = parts;
+  if (transport !== "tcp") throw fail(`there is no transport ${JSON.stringify(transport)}`);
+  if (port === undefined) throw fail("expected a path or a port");
+  if (typeof hostname !== "string" || hostname === "") throw fail("the host is empty");
+  checkNumber(address, "port", port, 65_535);
+  return { transport: "tcp", hostname, port };
+}
+
+function parseText(text: string): Address {
+  const fail = (why: string) => new TypeError(`Cannot use address ${JSON.stringify(text)}: ${why}`);
+  const [, scheme, rest] = /^([a-z-]+):(.*)$/s.exec(text) ?? [];
+  if (scheme === undefined || rest === undefined) {
+    const path = text.includes("/") ? `; for a path, write ${JSON.stringify(`unix:${text}`)}` : "";
+    throw fail(`expected ${FORMS}${path}`);
+  }
+  if (scheme === "unix-abstract") return { path: `\0${rest}` };
+  if (scheme === "unix") {
+    if (!rest.startsWith("//")) return { path: rest };
+    const path = rest.slice(2);
+    if (path.startsWith("@")) return { path: `\0${path.slice(1)}` };
+    if (path === "" || path.startsWith("/")) return { path };
+    throw fail(`after "unix://" comes an absolute path; a relative one is written "unix:${path}"`);
+  }
+  if (scheme !== "tcp" && scheme !== "vsock") throw fail(`expected ${FORMS}`);
+  const [, host, port] = /^\/\/(.+):(\d+)$/.exec(rest) ?? [];
+  if (host === undefined) {
+    throw fail(`expected ${scheme}://${scheme === "tcp" ? "host" : "cid"}:port`);
+  }
+  if (scheme === "tcp") {
+    const [, bracketed] = /^\[([^\]]+)\]$/.exec(host) ?? [];
+    if (bracketed === undefined && host.includes(":")) {
+      throw fail("an IPv6 host stands in brackets");
+    }
+    return { hostname: bracketed ?? host, port: Number(port) };
+  }
+  if (!/^\d+$/.test(host)) throw fail("the cid is a number");
+  return { transport: "vsock", cid: Number(host), port: Number(port) };
+}
+
+function checkNumber(address: Address, name: string, value: number, most: number): void {
+  if (Number.isInteger(value) && value >= 0 && value <= most) return;
+  throw new RangeError(
+    `Cannot use address ${show(address)}: ` +
+      `the ${name} is ${value}, not a whole number from 0 to ${most}`,
+  );
+}
+
+function show(address: unknown): string {
+  return typeof address === "string" ? JSON.stringify(address) : Deno.inspect(address);
+}
+
+/**
+ * An address as text, in the form that {@linkcode parseAddress} takes.
+ *
+ * @param address The address.
+ * @returns Such as `unix:/run/x.sock`.
+ */
+export function formatAddress(address: ParsedAddress): string {
+  if (address.transport === "unix") {
+    return address.path.startsWith("\0")
+      ? `unix-abstract:${address.path.slice(1)}`
+      : `unix:${address.path}`;
+  }
+  if (address.transport === "vsock") return `vsock://${address.cid}:${address.port}`;
+  const { hostname, port } = address;
+  return `tcp://${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+}
+
+/**
+ * An open connection, as this module needs it. A `Deno.Conn` is one; so is anything else that
+ * carries bytes both ways.
+ */
+export interface ByteConnection {
+  /**
+   * Reads some bytes.
+   *
+   * @param buffer Where to.
+   * @returns How many, at least one; `null` when the peer sends no more.
+   */
+  read(buffer: Uint8Array): Promise<number | null>;
+  /**
+   * Writes some of the bytes.
+   *
+   * @param bytes They are not changed until the promise settles.
+   * @returns How many, at least one.
+   */
+  write(bytes: Uint8Array): Promise<number>;
+  /** Closes both directions. Reads and writes under way settle, in whatever way. */
+  close(): void;
+  /** Lets the connection keep the process alive, as it does at first. */
+  ref?(): void;
+  /** Lets the process end while the connection is open. */
+  unref?(): void;
+  /** The address of the other end. */
+  readonly remoteAddr?: Deno.Addr;
+  /** The address of this end. */
+  readonly localAddr?: Deno.Addr;
+}
+
+/**
+ * Whether this is an open connection, and not an address.
+ *
+ * @param value Either.
+ * @returns `true` if it can be read, written and closed.
+ */
+export function isByteConnection(value: unknown): value is ByteConnection {
+  const conn = value as Partial<ByteConnection> | null;
+  return typeof conn === "object" && conn !== null && typeof conn.read === "function" &&
+    typeof conn.write === "function" && typeof conn.close === "function";
+}
+
+/**
+ * What an open connection is called in messages.
+ *
+ * @param conn The connection.
+ * @returns The address of its other end, or of its own if the other has none.
+ */
+export function nameOf(conn: ByteConnection): string {
+  for (const address of [conn.remoteAddr, conn.localAddr]) {
+    if (address?.transport === "tcp" || address?.transport === "vsock") {
+      return formatAddress(address as ParsedAddress);
+    }
+    if (address?.transport === "unix" && address.path) {
+      return formatAddress({ transport: "unix", path: address.path });
+    }
+  }
+  return "an open connection";
+}
+
+/** How to wait while connecting. */
+export interface DialOptions {
+  /** Gives up when it is aborted. */
+  signal?: AbortSignal | undefined;
+  /** Gives up after so many milliseconds. */
+  timeoutMs?: number | undefined;
+  /** Keeps trying while the socket is missing or refuses. */
+  waitForReady?: boolean | undefined;
+}
+
+const FIRST_RETRY_MS = 5;
+const LONGEST_RETRY_MS = 250;
+
+/**
+ * Opens a connection.
+ *
+ * @param address Where to.
+ * @param options How long to try.
+ * @returns The connection.
+ * @throws {RpcError} With `UNAVAILABLE` if there is nobody, `PERMISSION_DENIED` if the system
+ * does not allow it, `DEADLINE_EXCEEDED` or `CANCELLED` if it was given up.
+ * @throws {Deno.errors.NotCapable} If Deno does not allow it.
+ */
+export async function dial(address: ParsedAddress, options: DialOptions): Promise<ByteConnection> {
+  const { timeoutMs, waitForReady = false } = options;
+  const name = formatAddress(address);
+  const signals = options.signal ? [options.signal] : [];
+  const timeout = timeoutMs === undefined ? undefined : new AbortController();
+  if (timeout) signals.push(timeout.signal);
+  const timer = timeout && setTimeout(() => timeout.abort(TIMEOUT), Math.max(0, timeoutMs!));
+  const signal = AbortSignal.any(signals);
+  let last: unknown;
+  try {
+    for (let delay = FIRST_RETRY_MS;; delay = Math.min(2 * delay, LONGEST_RETRY_MS)) {
+      signal.throwIfAborted();
+      try {
+        return await open(address, signal);
+      } catch (error) {
+        if (signal.aborted || !waitForReady || !isTransient(error)) throw error;
+        last = error;
+      }
+      await pause(delay, signal);
+    }
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) throw cause;
+    if (!signal.aborted) throw dialError(name, cause);
+    const late = signal.reason === TIMEOUT || isTimeout(signal.reason);
+    const lastly = last === undefined ? "" : `; the last try: ${reasonOf(last)}`;
+    throw new RpcError(
+      late ? Code.DEADLINE_EXCEEDED : Code.CANCELLED,
+      `cannot connect to ${name}: ${late ? "out of time" : "the caller gave up"}${lastly}`,
+      { cause: last ?? signal.reason },
+    );
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const TIMEOUT = Symbol("timeout");
+
+function isTimeout(reason: unknown): boolean {
+  return reason instanceof DOMException && reason.name === "TimeoutError";
+}
+
+async function open(address: ParsedAddress, signal: AbortSignal): Promise<ByteConnection> {
+  // These two have no signal. Without its flag, Deno ends the process at a use of vsock.
+  if (address.transport === "unix") return await untilAborted(Deno.connect(address), signal);
+  if (address.transport === "vsock") return await untilAborted(Deno.connect(address), signal);
+  const conn = await Deno.connect({ ...address, signal });
+  conn.setNoDelay(true); // a small call must not wait for the acknowledgement of another
+  return conn;
+}
+
+/** Leaves a connection attempt that takes no signal, and closes what comes of it. */
+async function untilAborted<T extends Deno.Conn>(
+  attempt: Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  signal.addEventListener("abort", abort);
+  try {
+    return await Promise.race([attempt, aborted]);
+  } catch (error) {
+    if (signal.aborted) attempt.then((conn) => conn.close(), () => {});
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+function isTransient(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused ||
+    error instanceof Deno.errors.WouldBlock || error instanceof Deno.errors.ConnectionReset;
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such socket";
+  if (error instanceof Deno.errors.ConnectionRefused) return "nobody listens there";
+  return error instanceof Error ? error.message : String(error);
+}
+
+function dialError(name: string, cause: unknown): RpcError {
+  const code = cause instanceof Deno.errors.PermissionDenied
+    ? Code.PERMISSION_DENIED
+    : Code.UNAVAILABLE;
+  return new RpcError(code, `cannot connect to ${name}: ${reasonOf(cause)}`, { cause });
+}
+
+function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = setTimeout(done, ms);
+  signal.addEventListener("abort", done);
+  return promise;
+
+  function done(): void {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", done);
+    if (signal.aborted) reject(signal.reason);
+    else resolve();
+  }
+}

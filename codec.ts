@@ -1,0 +1,86 @@
+/**
+ * What turns messages into bytes and back.
+ *
+ * The engine knows no protobuf: to it a message is what a codec encodes and decodes. `protobuf.ts`
+ * adds protobuf-es; a program that brings its own codecs imports `@ttrpc/ttrpc/core`, and does not
+ * load protobuf-es.
+ *
+ * @module
+ */
+
+import type * as protobuf from "@bufbuild/protobuf";
+
+/** The schema of a message, as protobuf-es generates it. */
+export type DescMessage = protobuf.DescMessage;
+
+/** The descriptor of a service, as protobuf-es generates it. */
+export type DescService = protobuf.DescService;
+
+/** A message of a schema, as it is received. */
+export type MessageShape<Desc extends DescMessage> = protobuf.MessageShape<Desc>;
+
+/** What a message of a schema can be made of: the message, or an object with some of its fields. */
+export type MessageInitShape<Desc extends DescMessage> = protobuf.MessageInitShape<Desc>;
+
+/**
+ * Encodes and decodes the messages of one type.
+ *
+ * @typeParam Message What is received.
+ * @typeParam Init What may be sent: a message, or something to make one of.
+ */
+export interface Codec<Message, Init = Message> {
+  /**
+   * Encodes a message.
+   *
+   * @param message The message, or what it is made of.
+   * @returns Its bytes, which are not changed afterwards. They may be sent without being copied.
+   */
+  encode(message: Init): Uint8Array;
+  /**
+   * Decodes a message.
+   *
+   * @param bytes An encoded message. The bytes are never overwritten, so it may refer to them.
+   * @returns The message.
+   */
+  decode(bytes: Uint8Array): Message;
+}
+
+/** Leaves bytes as they are: for proxies and tools that do not look into messages. */
+export const bytesCodec: Codec<Uint8Array> = {
+  encode: (bytes) => bytes,
+  decode: (bytes) => bytes,
+};
+
+type SchemaCodec = <Desc extends DescMessage>(
+  schema: Desc,
+) => Codec<MessageShape<Desc>, MessageInitShape<Desc>>;
+
+let provided: SchemaCodec | undefined;
+
+/**
+ * Says how messages of protobuf-es are encoded. Called once, by `protobuf.ts`.
+ *
+ * @param codec Makes the codec of a schema.
+ */
+export function provideSchemaCodec(codec: SchemaCodec): void {
+  provided = codec;
+}
+
+/**
+ * The codec of a protobuf-es schema.
+ *
+ * @param schema The message's schema.
+ * @returns Its codec.
+ * @throws {TypeError} If protobuf-es is not there, because only the core was imported.
+ */
+export function schemaCodec<Desc extends DescMessage>(
+  schema: Desc,
+): Codec<MessageShape<Desc>, MessageInitShape<Desc>> {
+  if (!provided) {
+    throw new TypeError(
+      `Cannot encode or decode ${schema.typeName}: "@ttrpc/ttrpc/core" has no protobuf, ` +
+        `import "@ttrpc/ttrpc"`,
+    );
+  }
+  return provided(schema);
+}

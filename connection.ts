@@ -1,0 +1,331 @@
+/**
+ * One socket: its read loop, its write queue and its table of streams. Both roles stand on it.
+ *
+ * @module
+ */
+
+import type { ByteConnection } from "./address.ts";
+import {
+  type EncodableRequest,
+  requestLength,
+  type Response,
+  responseLength,
+  writeRequest,
+  writeResponse,
+} from "./envelope.ts";
+import {
+  FrameDecoder,
+  FrameFlag,
+  type FrameSink,
+  FrameType,
+  HEADER_LENGTH,
+  oversizedError,
+  writeHeader,
+} from "./framing.ts";
+import type { Limits } from "./limits.ts";
+import { Output } from "./output.ts";
+import { Code, RpcError } from "./status.ts";
+import type { Outcome, Stream, StreamHost } from "./stream.ts";
+
+const NO_DATA = new Uint8Array(0);
+
+/** A connection in either role. */
+export abstract class Connection<Call extends Stream> implements FrameSink, StreamHost {
+  /** The address, for messages. */
+  readonly name: string;
+  /** The bounds. */
+  readonly limits: Readonly<Limits>;
+  /** The calls in flight, by id. */
+  protected readonly streams: Map<number, Call> = new Map();
+  /** The write queue. */
+  protected readonly output: Output;
+  readonly #conn: ByteConnection;
+  readonly #decoder: FrameDecoder;
+  #closed = false;
+  #queuedBytes = 0;
+  #resume: (() => void) | undefined;
+  #idle: PromiseWithResolvers<void> | undefined;
+  #bytesIn = 0;
+
+  /**
+   * @param conn The open connection. It belongs to this object from now on.
+   * @param name The address.
+   * @param limits The bounds.
+   */
+  constructor(conn: ByteConnection, name: string, limits: Readonly<Limits>) {
+    this.#conn = conn;
+    this.name = name;
+    this.limits = limits;
+    this.#decoder = new FrameDecoder(limits.messageBytes);
+    this.output = new Output(conn, (cause) => this.fail(cause));
+  }
+
+  /** Whether the connection has ended. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Whose end the other one is, if the connection knows. */
+  get remoteAddr(): Deno.Addr | undefined {
+    return this.#conn.remoteAddr;
+  }
+
+  /** How much the messages that wait on all streams are taken to use in memory. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  /** How many bytes were ever received. */
+  get bytesIn(): number {
+    return this.#bytesIn;
+  }
+
+  /** How many bytes were ever sent. */
+  get bytesOut(): number {
+    return this.output.total;
+  }
+
+  /** How many calls are in flight. */
+  get calls(): number {
+    return this.streams.size;
+  }
+
+  /** Lets the connection keep the process alive. */
+  ref(): void {
+    this.#conn.ref?.();
+  }
+
+  /** Lets the process end while the connection is open. */
+  unref(): void {
+    this.#conn.unref?.();
+  }
+
+  /** A Request has come. */
+  protected abstract request(streamId: number, flags: number, data: Uint8Array): void;
+
+  /** A Data frame has come that no stream takes. `stream` is the one it names, if that is open. */
+  protected abstract strayData(streamId: number, stream: Call | undefined): void;
+
+  /** A Response has come. */
+  protected abstract response(stream: Call, data: Uint8Array): void;
+
+  /** The peer has sent its last Data frame on a stream. */
+  protected abstract remoteClosed(stream: Call): void;
+
+  /** A frame over the limit has come. */
+  abstract oversized(streamId: number, type: number, flags: number, length: number): void;
+
+  /** The peer sends no more, and ended between two frames. The connection ends after this. */
+  protected abstract endOfInput(): Promise<void>;
+
+  /** The connection has ended. Called once; all streams have ended by then. */
+  protected abstract ended(error: RpcError | undefined): void;
+
+  /** Reads until the connection ends. Never rejects. */
+  async run(): Promise<void> {
+    try {
+      while (!this.#closed) {
+        if (this.mustWait()) await this.#catchUp();
+        const length = await this.#conn.read(this.#decoder.space());
+        if (this.#closed) return;
+        if (length === null) {
+          if (this.#decoder.partial) this.fail("the peer closed it inside a frame");
+          else await this.endOfInput();
+          this.close();
+          return;
+        }
+        this.#bytesIn += length;
+        this.#decoder.push(length, this);
+      }
+    } catch (cause) {
+      this.fail(cause);
+    }
+  }
+
+  /** Ends the connection because of an error, which goes to {@linkcode Connection.ended}. */
+  fail(cause: unknown): void {
+    if (this.#closed) return;
+    const calls = this.streams.size;
+    const inFlight = calls === 0
+      ? ""
+      : ` with ${calls} ${calls === 1 ? "call" : "calls"} in flight`;
+    const because = cause instanceof RpcError
+      ? cause.rawMessage
+      : cause instanceof Error
+      ? cause.message
+      : String(cause);
+    const code = cause instanceof RpcError ? cause.code : Code.UNAVAILABLE;
+    this.close(
+      new RpcError(code, `connection to ${this.name} lost${inFlight}: ${because}`, { cause }),
+    );
+  }
+
+  /**
+   * Ends the connection, and with it its calls.
+   *
+   * @param error Why, if not because this side is done with it.
+   * @param outcome How its calls end, if not with that error.
+   */
+  close(error?: RpcError, outcome: Outcome = error ?? this.closedOutcome()): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      this.#conn.close();
+    } catch {
+      // The peer, or its owner, was faster.
+    }
+    this.output.close();
+    for (const stream of [...this.streams.values()]) stream.end(outcome);
+    this.#resume?.();
+    this.#idle?.resolve();
+    this.ended(error);
+  }
+
+  /** How calls end that are in flight when the connection is closed without an error. */
+  protected abstract closedOutcome(): Outcome;
+
+  /** Settles when no call is in flight, or the connection has ended. */
+  whenIdle(): Promise<void> {
+    if (this.streams.size === 0 || this.#closed) return Promise.resolve();
+    this.#idle ??= Promise.withResolvers();
+    return this.#idle.promise;
+  }
+
+  /** Settles when all that was sent has reached the socket, or the connection has ended. */
+  flushed(): Promise<void> {
+    return this.output.flushed();
+  }
+
+  /** Whether the peer takes what is written. Only a unix socket can tell without sending. */
+  protected async peerReads(): Promise<boolean> {
+    if (this.#conn.remoteAddr?.transport !== "unix") return false;
+    if (!this.output.idle) return true; // the write under way will tell
+    try {
+      await this.#conn.write(NO_DATA);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  // The receiving side
+
+  frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
+    if (this.#closed) return;
+    if (type === FrameType.Request) {
+      this.request(streamId, flags, data);
+      return;
+    }
+    const stream = this.streams.get(streamId);
+    if (type === FrameType.Response) {
+      if (stream) this.response(stream, data);
+    } else if (type === FrameType.Data) {
+      if (!stream?.streamsIn || stream.remoteClosed) {
+        this.strayData(streamId, stream);
+        return;
+      }
+      const noData = (flags & FrameFlag.NoData) !== 0;
+      const closes = (flags & FrameFlag.RemoteClosed) !== 0;
+      if (!noData) stream.push(data);
+      if (closes) this.remoteClosed(stream);
+    }
+  }
+
+  queued(_stream: Stream, bytes: number): void {
+    this.#queuedBytes += bytes;
+    if (this.#resume && !this.mustWait()) this.#resume();
+  }
+
+  /** Whether reading has to wait: for consumers. */
+  protected mustWait(): boolean {
+    return this.#queuedBytes >= this.limits.connectionQueueBytes;
+  }
+
+  async #catchUp(): Promise<void> {
+    await new Promise<void>((resolve) => this.#resume = resolve);
+    this.#resume = undefined;
+  }
+
+  /** Looks again whether reading still has to wait. */
+  protected reconsider(): void {
+    if (this.#resume && !this.mustWait()) this.#resume();
+  }
+
+  // The sending side
+
+  whenWritable(callback: () => void): void {
+    this.output.whenWritable(callback);
+  }
+
+  cancelWritable(callback: () => void): void {
+    this.output.cancelWritable(callback);
+  }
+
+  forget(stream: Stream): void {
+    if (!this.streams.delete(stream.id) || this.streams.size > 0) return;
+    this.#idle?.resolve();
+    this.#idle = undefined;
+  }
+
+  /** Whether a sender has to wait for {@linkcode Stream.writable} first. */
+  get congested(): boolean {
+    return this.output.congested;
+  }
+
+  /** Throws if a message of this length may not be sent. */
+  #checkLength(length: number): void {
+    if (length > this.limits.messageBytes) throw oversizedError(length, this.limits.messageBytes);
+  }
+
+  /**
+   * Sends a Request.
+   *
+   * @throws {RpcError} With `RESOURCE_EXHAUSTED` if it is too long. Nothing is sent then.
+   */
+  protected sendRequest(streamId: number, flags: number, request: EncodableRequest): void {
+    const length = requestLength(request);
+    this.#checkLength(length);
+    writeHeader(this.output.writer, streamId, FrameType.Request, flags, length);
+    writeRequest(this.output.writer, request);
+    this.output.send(HEADER_LENGTH + length);
+  }
+
+  /**
+   * Sends a Response.
+   *
+   * @throws {RpcError} With `RESOURCE_EXHAUSTED` if it is too long. Nothing is sent then.
+   */
+  protected sendResponse(streamId: number, response: Response): void {
+    const length = responseLength(response);
+    this.#checkLength(length);
+    writeHeader(this.output.writer, streamId, FrameType.Response, 0, length);
+    writeResponse(this.output.writer, response);
+    this.output.send(HEADER_LENGTH + length);
+  }
+
+  /**
+   * Sends a message on a stream.
+   *
+   * @throws {RpcError} With `RESOURCE_EXHAUSTED` if it is too long. Nothing is sent then.
+   */
+  sendData(stream: Stream, message: Uint8Array): void {
+    this.#checkLength(message.length);
+    writeHeader(this.output.writer, stream.id, FrameType.Data, 0, message.length);
+    this.output.writer.bytes(message);
+    this.output.send(HEADER_LENGTH + message.length);
+  }
+
+  /** Tells the peer that no more messages come on a stream. */
+  sendClose(stream: Stream): void {
+    stream.localClosed = true;
+    if (this.#closed) return;
+    writeHeader(
+      this.output.writer,
+      stream.id,
+      FrameType.Data,
+      FrameFlag.RemoteClosed | FrameFlag.NoData,
+      0,
+    );
+    this.output.send(HEADER_LENGTH);
+  }
+}

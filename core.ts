@@ -1,0 +1,80 @@
+/**
+ * ttrpc without protobuf-es, for programs that bring their own codecs or forward bytes: all of
+ * `@ttrpc/ttrpc` but for protobuf-es's services and status details, which it does not load.
+ *
+ * @example A service with JSON for messages
+ * ```ts
+ * import { type Codec, connect, serve, type ServiceDescriptor } from "@ttrpc/ttrpc/core";
+ * import { deepEqual } from "node:assert/strict";
+ *
+ * function json<T>(): Codec<T> {
+ *   return {
+ *     encode: (message) => new TextEncoder().encode(JSON.stringify(message)),
+ *     decode: (bytes) => JSON.parse(new TextDecoder().decode(bytes)),
+ *   };
+ * }
+ * const Adder = {
+ *   typeName: "example.Adder",
+ *   method: {
+ *     add: { name: "Add", methodKind: "unary", input: json<number[]>(), output: json<number>() },
+ *   },
+ * } as const satisfies ServiceDescriptor;
+ *
+ * const path = await Deno.makeTempDir() + "/adder.sock";
+ * await using server = serve({ path }, (router) =>
+ *   router.service(Adder, { add: (numbers) => numbers.reduce((a, b) => a + b) }));
+ * await using client = await connect({ path });
+ * deepEqual(await client.service(Adder).add([1, 2, 3]), 6);
+ * ```
+ *
+ * @module
+ */
+
+export type {
+  Address,
+  ByteConnection,
+  DialOptions,
+  TcpAddress,
+  UnixAddress,
+  VsockAddress,
+} from "./address.ts";
+export { Client, connect, type ConnectOptions } from "./client.ts";
+export {
+  bytesCodec,
+  type Codec,
+  type DescMessage,
+  type DescService,
+  type MessageInitShape,
+  type MessageShape,
+} from "./codec.ts";
+export type { HandlerContext } from "./context.ts";
+export type { Limits } from "./limits.ts";
+export type { ByteListener, SocketMode } from "./listen.ts";
+export { Metadata, type MetadataInit } from "./metadata.ts";
+export type { Router } from "./router.ts";
+export {
+  serve,
+  type ServeOptions,
+  Server,
+  type ServeSettings,
+  type ShutdownOptions,
+} from "./server.ts";
+export {
+  type AnyService,
+  type CallDefaults,
+  type CallOptions,
+  type ClientMethod,
+  type HandlerMethod,
+  Idempotency,
+  type Messages,
+  type MessageStream,
+  type MethodDescriptor,
+  type MethodKind,
+  type MethodName,
+  type Received,
+  type Sendable,
+  type ServiceClient,
+  type ServiceDescriptor,
+  type ServiceHandlers,
+} from "./service.ts";
+export { Code, RpcError, type RpcErrorOptions, type Status, type StatusDetail } from "./status.ts";

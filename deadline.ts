@@ -1,0 +1,66 @@
+/**
+ * The deadlines of many calls on one timer.
+ *
+ * Setting and clearing a timer costs more than all else that a small call does, so calls share
+ * one. It is set for the earliest deadline that was known when it was set, and looks again then.
+ *
+ * @module
+ */
+
+/** Something that ends at a deadline. */
+export interface Expirable {
+  /** When, in milliseconds of {@linkcode performance.now}. */
+  readonly deadline: number;
+  /** The deadline has passed. Called once, after it was removed. */
+  expire(): void;
+}
+
+/** The longest delay that a timer takes. */
+const LONGEST_DELAY = 2 ** 31 - 1;
+
+/** A set of deadlines. */
+export class Deadlines {
+  readonly #entries = new Set<Expirable>();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #due = Infinity; // when the timer fires
+
+  /** Watches a deadline until it passes or is removed. */
+  add(entry: Expirable): void {
+    this.#entries.add(entry);
+    if (entry.deadline < this.#due) this.#set(entry.deadline);
+  }
+
+  /** Stops watching a deadline. */
+  delete(entry: Expirable): void {
+    this.#entries.delete(entry);
+  }
+
+  /** Lets go of the timer and of all deadlines. */
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#due = Infinity;
+    this.#entries.clear();
+  }
+
+  #set(due: number): void {
+    clearTimeout(this.#timer);
+    this.#due = due;
+    const delay = Math.min(Math.ceil(due - performance.now()), LONGEST_DELAY);
+    this.#timer = setTimeout(() => this.#fire(), delay);
+    // A call keeps the process alive through its connection; the timer must not do so after it.
+    Deno.unrefTimer(this.#timer as unknown as number);
+  }
+
+  #fire(): void {
+    this.#due = Infinity;
+    const now = performance.now();
+    let next = Infinity;
+    for (const entry of this.#entries) {
+      if (entry.deadline <= now) {
+        this.#entries.delete(entry);
+        entry.expire();
+      } else if (entry.deadline < next) next = entry.deadline;
+    }
+    if (next < this.#due) this.#set(next);
+  }
+}

@@ -1,0 +1,431 @@
+/**
+ * The protobuf messages that wrap every call, encoded and decoded by hand:
+ *
+ *     Request  { string service=1; string method=2; bytes payload=3; int64 timeout_nano=4; repeated KeyValue metadata=5 }
+ *     Response { google.rpc.Status status=1; bytes payload=2 }
+ *     KeyValue { string key=1; string value=2 }
+ *
+ * @module
+ */
+
+import { concat } from "@std/bytes/concat";
+import { Metadata } from "./metadata.ts";
+import { Code, RpcError, type Status, type StatusDetail } from "./status.ts";
+import { utf8Length, varint64Length, varintLength, Writer } from "./writer.ts";
+
+/** The message that opens a call. */
+export interface Request {
+  /** The full name of the service: `pkg.Service`. */
+  service: string;
+  /** The name of the method as in the proto file: `SayHello`. */
+  method: string;
+  /** The request message, encoded. */
+  payload: Uint8Array;
+  /** What is left until the deadline, in nanoseconds. Zero means there is none. */
+  timeoutNano: bigint;
+  /** The metadata, if there is any. */
+  metadata: Metadata | undefined;
+}
+
+/** The message that ends a call. */
+export interface Response {
+  /** How the call ended. `undefined` means well, as does a status of code zero. */
+  status: Status | undefined;
+  /** The response message, encoded. */
+  payload: Uint8Array;
+}
+
+const NONE = new Uint8Array(0);
+const LENGTH_DELIMITED = 2;
+
+/** The field numbers, shifted and joined with their wire types. */
+const Tag = {
+  service: 0x0a,
+  method: 0x12,
+  requestPayload: 0x1a,
+  timeoutNano: 0x20,
+  metadata: 0x2a,
+  key: 0x0a,
+  value: 0x12,
+  status: 0x0a,
+  responsePayload: 0x12,
+  code: 0x08,
+  message: 0x12,
+  details: 0x1a,
+  typeUrl: 0x0a,
+  detailValue: 0x12,
+} as const;
+
+/**
+ * The part of a Request that is the same for every call of a method.
+ *
+ * @param service The full name of the service.
+ * @param method The name of the method.
+ * @returns Its two fields, encoded.
+ */
+export function encodeMethod(service: string, method: string): Uint8Array {
+  const writer = new Writer();
+  writer.reserve(stringLength(service) + stringLength(method));
+  writeString(writer, Tag.service, service);
+  writeString(writer, Tag.method, method);
+  return concat(writer.take());
+}
+
+/** A Request whose method is encoded already. */
+export interface EncodableRequest extends Omit<Request, "service" | "method"> {
+  /** What {@linkcode encodeMethod} made. */
+  method: Uint8Array;
+}
+
+/** The length in bytes of a Request as {@linkcode writeRequest} writes it. */
+export function requestLength(request: EncodableRequest): number {
+  return request.method.length + bytesLength(request.payload) + tailLength(request);
+}
+
+function tailLength({ timeoutNano, metadata }: EncodableRequest): number {
+  let length = timeoutNano === 0n ? 0 : 1 + varint64Length(timeoutNano);
+  if (metadata) {
+    for (const [key, value] of metadata) length += messageLength(pairLength(key, value));
+  }
+  return length;
+}
+
+/** Writes a Request, in the order of its fields. */
+export function writeRequest(writer: Writer, request: EncodableRequest): void {
+  const { method, payload, timeoutNano, metadata } = request;
+  const tail = tailLength(request);
+  writer.bytes(method, 6 + tail);
+  writeBytes(writer, Tag.requestPayload, payload, tail);
+  if (timeoutNano !== 0n) {
+    writer.byte(Tag.timeoutNano);
+    writer.varint64(timeoutNano);
+  }
+  if (!metadata) return;
+  for (const [key, value] of metadata) {
+    writer.byte(Tag.metadata);
+    writer.varint(pairLength(key, value));
+    writeString(writer, Tag.key, key);
+    writeString(writer, Tag.value, value);
+  }
+}
+
+/** The length in bytes of a Response as {@linkcode writeResponse} writes it. */
+export function responseLength({ status, payload }: Response): number {
+  return (status ? messageLength(statusLength(status)) : 0) + bytesLength(payload);
+}
+
+/** Writes a Response, in the order of its fields. */
+export function writeResponse(writer: Writer, { status, payload }: Response): void {
+  if (status) {
+    const length = statusLength(status);
+    writer.reserve(6 + length);
+    writer.byte(Tag.status);
+    writer.varint(length);
+    writeStatus(writer, status);
+  }
+  writer.reserve(6);
+  writeBytes(writer, Tag.responsePayload, payload, 0);
+}
+
+function writeStatus(writer: Writer, { code, message, details }: Status): void {
+  if (code !== 0) {
+    writer.byte(Tag.code);
+    writer.varint64(BigInt(code));
+  }
+  writeString(writer, Tag.message, message);
+  for (const detail of details) {
+    writer.byte(Tag.details);
+    writer.varint(detailLength(detail));
+    writeString(writer, Tag.typeUrl, detail.typeUrl);
+    if (detail.value.length === 0) continue;
+    writer.byte(Tag.detailValue);
+    writer.varint(detail.value.length);
+    writer.copy(detail.value);
+  }
+}
+
+/**
+ * The bytes of a Request.
+ *
+ * @param request The fields.
+ * @returns The message, encoded.
+ */
+export function encodeRequest(request: Request): Uint8Array {
+  const writer = new Writer();
+  writeRequest(writer, { ...request, method: encodeMethod(request.service, request.method) });
+  return concat(writer.take());
+}
+
+/**
+ * The bytes of a Response.
+ *
+ * @param response The fields.
+ * @returns The message, encoded.
+ */
+export function encodeResponse(response: Response): Uint8Array {
+  const writer = new Writer();
+  writeResponse(writer, response);
+  return concat(writer.take());
+}
+
+/**
+ * Reads a Request. Fields may come in any order; of a field that comes twice the last counts;
+ * unknown ones are passed over.
+ *
+ * @param data The message, encoded.
+ * @returns Its fields. `payload` is a part of `data`.
+ * @throws {RpcError} With `INVALID_ARGUMENT` if the bytes are no such message.
+ */
+export function decodeRequest(data: Uint8Array): Request {
+  const reader = new Reader(data);
+  const request: Request = {
+    service: "",
+    method: "",
+    payload: NONE,
+    timeoutNano: 0n,
+    metadata: undefined,
+  };
+  while (reader.more()) {
+    const tag = reader.tag();
+    if (tag === Tag.service) request.service = reader.string();
+    else if (tag === Tag.method) request.method = reader.string();
+    else if (tag === Tag.requestPayload) request.payload = reader.bytes();
+    else if (tag === Tag.timeoutNano) request.timeoutNano = reader.int64();
+    else if (tag === Tag.metadata) {
+      request.metadata ??= new Metadata();
+      readPair(reader.nested(), request.metadata);
+    } else reader.skip(tag);
+  }
+  return request;
+}
+
+/**
+ * Reads a Response, as tolerantly as {@linkcode decodeRequest}.
+ *
+ * @param data The message, encoded.
+ * @returns Its fields. `payload` is a part of `data`.
+ * @throws {RpcError} With `INVALID_ARGUMENT` if the bytes are no such message.
+ */
+export function decodeResponse(data: Uint8Array): Response {
+  const reader = new Reader(data);
+  const response: Response = { status: undefined, payload: NONE };
+  while (reader.more()) {
+    const tag = reader.tag();
+    if (tag === Tag.responsePayload) response.payload = reader.bytes();
+    else if (tag === Tag.status) response.status = readStatus(reader.nested(), response.status);
+    else reader.skip(tag);
+  }
+  return response;
+}
+
+// A message field that comes twice is merged: that is protobuf's rule.
+function readStatus(reader: Reader, earlier: Status | undefined): Status {
+  let code = earlier?.code ?? 0;
+  let message = earlier?.message ?? "";
+  const details: StatusDetail[] = [...earlier?.details ?? []];
+  while (reader.more()) {
+    const tag = reader.tag();
+    if (tag === Tag.code) code = reader.int32();
+    else if (tag === Tag.message) message = reader.string();
+    else if (tag === Tag.details) details.push(readDetail(reader.nested()));
+    else reader.skip(tag);
+  }
+  return { code, message, details };
+}
+
+function readDetail(reader: Reader): StatusDetail {
+  const detail: StatusDetail = { typeUrl: "", value: NONE };
+  while (reader.more()) {
+    const tag = reader.tag();
+    if (tag === Tag.typeUrl) detail.typeUrl = reader.string();
+    else if (tag === Tag.detailValue) detail.value = reader.bytes();
+    else reader.skip(tag);
+  }
+  return detail;
+}
+
+function readPair(reader: Reader, metadata: Metadata): void {
+  let key = "";
+  let value = "";
+  while (reader.more()) {
+    const tag = reader.tag();
+    if (tag === Tag.key) key = reader.string();
+    else if (tag === Tag.value) value = reader.string();
+    else reader.skip(tag);
+  }
+  metadata.append(key, value);
+}
+
+function messageLength(length: number): number {
+  return 1 + varintLength(length) + length;
+}
+
+function bytesLength(value: Uint8Array): number {
+  return value.length === 0 ? 0 : messageLength(value.length);
+}
+
+function stringLength(value: string): number {
+  return value === "" ? 0 : messageLength(utf8Length(value));
+}
+
+function pairLength(key: string, value: string): number {
+  return stringLength(key) + stringLength(value);
+}
+
+function detailLength({ typeUrl, value }: StatusDetail): number {
+  return stringLength(typeUrl) + bytesLength(value);
+}
+
+function statusLength({ code, message, details }: Status): number {
+  let length = stringLength(message) + (code === 0 ? 0 : 1 + varint64Length(BigInt(code)));
+  for (const detail of details) length += messageLength(detailLength(detail));
+  return length;
+}
+
+function writeString(writer: Writer, tag: number, value: string): void {
+  if (value === "") return;
+  const length = utf8Length(value);
+  writer.byte(tag);
+  writer.varint(length);
+  writer.utf8(value, length);
+}
+
+function writeBytes(writer: Writer, tag: number, value: Uint8Array, reserved: number): void {
+  if (value.length === 0) return;
+  writer.byte(tag);
+  writer.varint(value.length);
+  writer.bytes(value, reserved);
+}
+
+// Without `fatal`, text that is not UTF-8 would come out changed. A byte order mark is text.
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Reads protobuf fields. */
+class Reader {
+  readonly #data: Uint8Array;
+  #at: number;
+  readonly #end: number;
+
+  constructor(data: Uint8Array, start = 0, end: number = data.length) {
+    this.#data = data;
+    this.#at = start;
+    this.#end = end;
+  }
+
+  more(): boolean {
+    return this.#at < this.#end;
+  }
+
+  tag(): number {
+    const tag = this.#varint32();
+    if (tag >>> 3 === 0) throw malformed("a field has number zero");
+    return tag;
+  }
+
+  int32(): number {
+    return this.#varint32() | 0;
+  }
+
+  int64(): bigint {
+    let value = 0n;
+    for (let shift = 0n; shift < 70n; shift += 7n) {
+      const byte = this.#byte();
+      value |= BigInt(byte & 0x7f) << shift;
+      if (byte < 0x80) return BigInt.asIntN(64, value);
+    }
+    throw malformed("a varint is longer than ten bytes");
+  }
+
+  bytes(): Uint8Array {
+    const end = this.#lengthDelimited();
+    const start = this.#at;
+    this.#at = end;
+    return this.#data.subarray(start, end);
+  }
+
+  string(): string {
+    const end = this.#lengthDelimited();
+    const start = this.#at;
+    this.#at = end;
+    return decodeUtf8(this.#data, start, end);
+  }
+
+  nested(): Reader {
+    const end = this.#lengthDelimited();
+    const start = this.#at;
+    this.#at = end;
+    return new Reader(this.#data, start, end);
+  }
+
+  /** Passes over a field that is not known. */
+  skip(tag: number): void {
+    // Groups nest; how deeply is the sender's choice, so they are counted, not recursed into.
+    const groups: number[] = [];
+    for (;;) {
+      const field = tag >>> 3;
+      const type = tag & 7;
+      if (type === 0) this.int64();
+      else if (type === 1) this.#forward(8);
+      else if (type === LENGTH_DELIMITED) this.#at = this.#lengthDelimited();
+      else if (type === 3) groups.push(field);
+      else if (type === 4) {
+        if (groups.pop() !== field) throw malformed("a group ends that did not start");
+      } else if (type === 5) this.#forward(4);
+      else throw malformed(`there is no wire type ${type}`);
+      if (groups.length === 0) return;
+      tag = this.tag();
+    }
+  }
+
+  #lengthDelimited(): number {
+    const length = this.#varint32();
+    if (length > this.#end - this.#at) throw malformed("a field is longer than its message");
+    return this.#at + length;
+  }
+
+  #forward(length: number): void {
+    if (length > this.#end - this.#at) throw malformed("a field is cut off");
+    this.#at += length;
+  }
+
+  #byte(): number {
+    if (this.#at >= this.#end) throw malformed("a field is cut off");
+    return this.#data[this.#at++]!;
+  }
+
+  /** The low 32 bits of a varint. */
+  #varint32(): number {
+    let byte = this.#byte();
+    if (byte < 0x80) return byte;
+    let value = byte & 0x7f;
+    for (let shift = 7; shift < 70; shift += 7) {
+      byte = this.#byte();
+      if (shift < 32) value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value >>> 0;
+    }
+    throw malformed("a varint is longer than ten bytes");
+  }
+}
+
+function decodeUtf8(data: Uint8Array, start: number, end: number): string {
+  let text = "";
+  // Names are short and ASCII; calling the decoder costs more than they do.
+  if (end - start <= 64) {
+    let at = start;
+    for (; at < end; at++) {
+      const byte = data[at]!;
+      if (byte > 0x7f) break;
+      text += String.fromCharCode(byte);
+    }
+    if (at === end) return text;
+  }
+  try {
+    return utf8.decode(data.subarray(start, end));
+  } catch {
+    throw malformed("a string is not valid UTF-8");
+  }
+}
+
+function malformed(what: string): RpcError {
+  return new RpcError(Code.INVALID_ARGUMENT, what);
+}

@@ -1,0 +1,358 @@
+/**
+ * The lowest layer of ttrpc: bytes to frames and back.
+ *
+ * A frame is a ten-byte header and its data:
+ *
+ * | bytes | field |
+ * |---|---|
+ * | 0 to 3 | length of the data, big endian; byte 0 is always zero |
+ * | 4 to 7 | stream id, big endian |
+ * | 8 | type |
+ * | 9 | flags |
+ *
+ * Clients and servers need none of this. It is for taps, proxies and tests, which look at or
+ * forward frames.
+ *
+ * @example See the frames of a stream of bytes
+ * ```ts
+ * import { type Frame, frameDecoderStream, frameEncoderStream, FrameType } from "@ttrpc/ttrpc/framing";
+ * import { deepEqual } from "node:assert/strict";
+ *
+ * const sent: Frame = {
+ *   streamId: 1,
+ *   type: FrameType.Request,
+ *   flags: 0,
+ *   data: new TextEncoder().encode("hello"),
+ * };
+ * const bytes = ReadableStream.from([sent]).pipeThrough(frameEncoderStream());
+ * const frames = await Array.fromAsync(bytes.pipeThrough(frameDecoderStream()));
+ * deepEqual(frames, [sent]);
+ * ```
+ *
+ * @module
+ */
+
+import { concat } from "@std/bytes/concat";
+import { toTransformStream } from "@std/streams/to-transform-stream";
+import { MESSAGE_BYTES, MESSAGE_BYTES_MAX } from "./limits.ts";
+import { Code, RpcError } from "./status.ts";
+import { Writer } from "./writer.ts";
+
+/** The length of a frame's header in bytes. */
+export const HEADER_LENGTH = 10;
+
+/** What a frame carries. Frames of any other type are ignored by a peer. */
+export const FrameType = {
+  /** A `ttrpc.Request`, from client to server: opens a stream. */
+  Request: 1,
+  /** A `ttrpc.Response`, from server to client: ends a stream. */
+  Response: 2,
+  /** One message of a stream, in either direction, without an envelope. */
+  Data: 3,
+} as const;
+
+/** The bits of a frame's flags. */
+export const FrameFlag = {
+  /** The sender sends nothing more on this stream: it half-closes. */
+  RemoteClosed: 1,
+  /** The sender will send more on this stream. */
+  RemoteOpen: 2,
+  /** The frame carries no message; without this flag, no bytes are an empty message. */
+  NoData: 4,
+} as const;
+
+/** One frame. */
+export interface Frame {
+  /** The stream it belongs to: odd, chosen by the client. */
+  streamId: number;
+  /** One of {@linkcode FrameType}. */
+  type: number;
+  /** Bits of {@linkcode FrameFlag}. */
+  flags: number;
+  /** What follows the header. */
+  data: Uint8Array;
+}
+
+/** Takes what a {@linkcode FrameDecoder} finds, in the order of the bytes. */
+export interface FrameSink {
+  /** A whole frame. `data` is never written again, so it can be kept. */
+  frame(streamId: number, type: number, flags: number, data: Uint8Array): void;
+  /** A header that announces more than the limit. Its data will be skipped, not stored. */
+  oversized(streamId: number, type: number, flags: number, length: number): void;
+}
+
+const SMALLEST_READ = 1 << 10;
+const LARGEST_READ = 1 << 15;
+const LARGE_DATA = 1 << 13;
+const FIRST_LARGE = 1 << 16;
+
+/**
+ * Cuts a stream of bytes into frames, however the bytes are split.
+ *
+ * It owns the memory that the bytes are read into, so that no byte is copied on its way from the
+ * socket to a message: read into {@linkcode FrameDecoder.space}, then say with
+ * {@linkcode FrameDecoder.push} how much was read. What has been handed out is never overwritten.
+ *
+ * The memory follows the bytes received, not the lengths announced: reads start small and grow
+ * with the traffic; large data has a buffer of its own, which doubles as its bytes arrive.
+ */
+export class FrameDecoder {
+  readonly #limit: number;
+  #buffer = new Uint8Array(0);
+  #start = 0; // of the first byte that no frame has taken
+  #end = 0; // of the bytes read
+  #readSize = SMALLEST_READ;
+  #skip = 0; // bytes left of an oversized frame
+  #large: Uint8Array | undefined; // the data of a large frame, with its header before it
+  #largeEnd = 0;
+  #largeLength = 0;
+
+  /**
+   * Makes a decoder.
+   *
+   * @param maxLength The most bytes of data a frame may have. 4 MiB by default.
+   * @throws {RangeError} If that is more than 16 MiB - 1, or not a whole number above zero.
+   */
+  constructor(maxLength: number = MESSAGE_BYTES) {
+    if (!Number.isInteger(maxLength) || maxLength < 1 || maxLength > MESSAGE_BYTES_MAX) {
+      throw new RangeError(
+        `Cannot decode frames of up to ${maxLength} bytes: ` +
+          `the limit is a whole number from 1 to ${MESSAGE_BYTES_MAX}`,
+      );
+    }
+    this.#limit = maxLength;
+  }
+
+  /** Whether the bytes so far end inside a frame. */
+  get partial(): boolean {
+    return this.#skip > 0 || this.#large !== undefined || this.#end > this.#start;
+  }
+
+  /** The place for the next bytes. Valid until the next {@linkcode FrameDecoder.push}. */
+  space(): Uint8Array<ArrayBuffer> {
+    if (this.#large) return this.#large.subarray(this.#largeEnd) as Uint8Array<ArrayBuffer>;
+    const rest = this.#end - this.#start;
+    // A frame handed out may still look into the buffer, so it is replaced, never rewound.
+    if (this.#buffer.length - this.#end < Math.max(HEADER_LENGTH, this.#readSize >> 2)) {
+      const buffer = new Uint8Array(Math.max(this.#readSize, 2 * rest));
+      buffer.set(this.#buffer.subarray(this.#start, this.#end));
+      this.#buffer = buffer;
+      this.#start = 0;
+      this.#end = rest;
+    }
+    return this.#buffer.subarray(this.#end);
+  }
+
+  /**
+   * Takes the bytes that were read.
+   *
+   * @param length How many bytes of {@linkcode FrameDecoder.space} were filled.
+   * @param sink Receives the frames that are now whole.
+   * @throws {RpcError} With `INTERNAL` if a header's first byte is not zero: the bytes are not
+   * ttrpc, or out of step for good. Nothing more can be decoded.
+   */
+  push(length: number, sink: FrameSink): void {
+    if (this.#large) {
+      this.#pushLarge(length, sink);
+      return;
+    }
+    const free = this.#buffer.length - this.#end;
+    // Reads that fill their space ask for more, reads that leave most of it for less.
+    if (length === free) this.#readSize = Math.min(2 * this.#readSize, LARGEST_READ);
+    else if (length < this.#readSize >> 3 && this.#readSize > SMALLEST_READ) this.#readSize >>= 1;
+    this.#end += length;
+    this.#cut(sink);
+  }
+
+  /** Hands out every whole frame of the buffer. */
+  #cut(sink: FrameSink): void {
+    const buffer = this.#buffer;
+    for (;;) {
+      if (this.#skip > 0) {
+        const skipped = Math.min(this.#skip, this.#end - this.#start);
+        this.#skip -= skipped;
+        this.#start += skipped;
+        if (this.#skip > 0) return;
+      }
+      const start = this.#start;
+      const have = this.#end - start;
+      if (have > 0 && buffer[start] !== 0) {
+        throw new RpcError(
+          Code.INTERNAL,
+          `protocol error: a frame starts with byte ${buffer[start]}, not with zero; ` +
+            `the peer does not speak ttrpc`,
+        );
+      }
+      if (have < HEADER_LENGTH) return;
+      const length = readUint32(buffer, start);
+      const whole = HEADER_LENGTH + length;
+      if (length > this.#limit) {
+        this.#start += HEADER_LENGTH;
+        this.#skip = length;
+        sink.oversized(
+          readUint32(buffer, start + 4),
+          buffer[start + 8]!,
+          buffer[start + 9]!,
+          length,
+        );
+      } else if (have >= whole) {
+        this.#start += whole;
+        emit(buffer, start, whole, sink);
+      } else {
+        if (length > LARGE_DATA) this.#startLarge(whole);
+        return;
+      }
+    }
+  }
+
+  #startLarge(whole: number): void {
+    const have = this.#end - this.#start;
+    const large = new Uint8Array(Math.min(whole, Math.max(FIRST_LARGE, 2 * have)));
+    large.set(this.#buffer.subarray(this.#start, this.#end));
+    this.#start = this.#end;
+    this.#large = large;
+    this.#largeEnd = have;
+    this.#largeLength = whole;
+  }
+
+  #pushLarge(length: number, sink: FrameSink): void {
+    const large = this.#large!;
+    this.#largeEnd += length;
+    if (this.#largeEnd === this.#largeLength) {
+      this.#large = undefined;
+      emit(large, 0, this.#largeLength, sink);
+    } else if (this.#largeEnd === large.length) {
+      const grown = new Uint8Array(Math.min(2 * large.length, this.#largeLength));
+      grown.set(large);
+      this.#large = grown;
+    }
+  }
+}
+
+function emit(buffer: Uint8Array, start: number, whole: number, sink: FrameSink): void {
+  sink.frame(
+    readUint32(buffer, start + 4),
+    buffer[start + 8]!,
+    buffer[start + 9]!,
+    buffer.subarray(start + HEADER_LENGTH, start + whole),
+  );
+}
+
+function readUint32(buffer: Uint8Array, at: number): number {
+  return ((buffer[at]! << 24) | (buffer[at + 1]! << 16) | (buffer[at + 2]! << 8) |
+    buffer[at + 3]!) >>> 0;
+}
+
+/**
+ * Writes a header.
+ *
+ * @internal
+ *
+ * @param writer Where to.
+ * @param streamId The stream.
+ * @param type One of {@linkcode FrameType}.
+ * @param flags Bits of {@linkcode FrameFlag}.
+ * @param length The bytes of data that follow.
+ */
+export function writeHeader(
+  writer: Writer,
+  streamId: number,
+  type: number,
+  flags: number,
+  length: number,
+): void {
+  writer.reserve(HEADER_LENGTH);
+  writer.uint32(length);
+  writer.uint32(streamId);
+  writer.byte(type);
+  writer.byte(flags);
+}
+
+/**
+ * The bytes of one frame.
+ *
+ * @param frame The frame.
+ * @returns Its header and its data, in memory of their own.
+ * @throws {RangeError} If the data is longer than a header can announce.
+ */
+export function encodeFrame(frame: Frame): Uint8Array {
+  const { streamId, type, flags, data } = frame;
+  if (data.length > MESSAGE_BYTES_MAX) {
+    throw new RangeError(
+      `Cannot encode a frame of ${data.length} bytes: the most is ${MESSAGE_BYTES_MAX}`,
+    );
+  }
+  const writer = new Writer();
+  writeHeader(writer, streamId, type, flags, data.length);
+  return concat([...writer.take(), data]);
+}
+
+/** What a {@linkcode frameDecoderStream} may be told. */
+export interface FrameDecoderStreamOptions {
+  /** The most bytes of data a frame may have. 4 MiB by default. */
+  maxLength?: number;
+}
+
+/**
+ * A stream of bytes into the frames it holds.
+ *
+ * @param options What differs from the defaults.
+ * @returns The transform. It errors with an {@linkcode RpcError}: `INTERNAL` where the bytes are
+ * not ttrpc, `RESOURCE_EXHAUSTED` for a frame over the limit, and `UNAVAILABLE` where they end
+ * inside a frame.
+ */
+export function frameDecoderStream(
+  options: FrameDecoderStreamOptions = {},
+): TransformStream<Uint8Array, Frame> {
+  const maxLength = options.maxLength ?? MESSAGE_BYTES;
+  const decoder = new FrameDecoder(maxLength);
+  return toTransformStream(async function* (source: ReadableStream<Uint8Array>) {
+    let frames: Frame[] = [];
+    const sink: FrameSink = {
+      frame: (streamId, type, flags, data) => void frames.push({ streamId, type, flags, data }),
+      oversized: (_streamId, _type, _flags, length) => {
+        throw oversizedError(length, maxLength);
+      },
+    };
+    for await (let chunk of source) {
+      while (chunk.length > 0) {
+        const space = decoder.space();
+        const part = chunk.subarray(0, space.length);
+        space.set(part);
+        decoder.push(part.length, sink);
+        chunk = chunk.subarray(part.length);
+      }
+      yield* frames;
+      frames = [];
+    }
+    if (decoder.partial) {
+      throw new RpcError(Code.UNAVAILABLE, "the stream of bytes ended inside a frame");
+    }
+  });
+}
+
+/**
+ * Frames into a stream of bytes.
+ *
+ * @returns The transform.
+ */
+export function frameEncoderStream(): TransformStream<Frame, Uint8Array> {
+  return toTransformStream(async function* (source: ReadableStream<Frame>) {
+    for await (const frame of source) yield encodeFrame(frame);
+  });
+}
+
+/**
+ * The status of a frame that is longer than a limit, in the words that all ttrpc servers use.
+ *
+ * @internal
+ * @param length The frame's length in bytes, without its header.
+ * @param limit The limit in bytes.
+ * @returns An error with `RESOURCE_EXHAUSTED`.
+ */
+export function oversizedError(length: number, limit: number): RpcError {
+  return new RpcError(
+    Code.RESOURCE_EXHAUSTED,
+    `message length ${length} exceed maximum message size of ${limit}`,
+  );
+}

@@ -1,0 +1,85 @@
+/**
+ * What one connection may use: the bounds that keep a peer, hostile or merely slow, from taking
+ * more than its share.
+ *
+ * @module
+ */
+
+/** The bounds of one connection. Every field may be set; what is left out keeps its default. */
+export interface Limits {
+  /**
+   * The longest message in bytes, in either direction, counted as the data of one frame: the
+   * message in its envelope. 4 MiB by default, as in every other ttrpc; up to 16 MiB - 1 where
+   * both ends agree. A longer one fails its own call with `RESOURCE_EXHAUSTED`.
+   */
+  messageBytes: number;
+  /**
+   * Calls in flight on one connection of a server. One more is answered `RESOURCE_EXHAUSTED`.
+   * 10,000 by default.
+   */
+  concurrentCalls: number;
+  /**
+   * Bytes of received messages that may wait on one stream before it counts as stalled.
+   * 1 MiB by default.
+   */
+  streamQueueBytes: number;
+  /**
+   * Bytes of received messages that may wait on all streams of a connection before it stops
+   * reading from the socket. 8 MiB by default.
+   */
+  connectionQueueBytes: number;
+  /**
+   * How long, in milliseconds, a stalled stream may keep a connection from reading before that
+   * stream fails with `RESOURCE_EXHAUSTED`. 5,000 by default; 0 means never.
+   */
+  stallTimeoutMs: number;
+}
+
+/** The longest frame data the ttrpc protocol speaks of, in bytes: 4 MiB. */
+export const MESSAGE_BYTES = 4 << 20;
+
+/** The longest frame data a header can announce while its first byte stays zero. */
+export const MESSAGE_BYTES_MAX = (1 << 24) - 1;
+
+const DEFAULTS: Readonly<Limits> = {
+  messageBytes: MESSAGE_BYTES,
+  concurrentCalls: 10_000,
+  streamQueueBytes: 1 << 20,
+  connectionQueueBytes: 8 << 20,
+  stallTimeoutMs: 5_000,
+};
+
+const LARGEST: Readonly<Limits> = {
+  messageBytes: MESSAGE_BYTES_MAX,
+  concurrentCalls: 2 ** 31,
+  streamQueueBytes: Number.MAX_SAFE_INTEGER,
+  connectionQueueBytes: Number.MAX_SAFE_INTEGER,
+  stallTimeoutMs: 2 ** 31 - 1,
+};
+
+/**
+ * The given limits over the defaults.
+ *
+ * @param limits The ones to set.
+ * @returns A complete set.
+ * @throws {RangeError} If a value is not a whole number, or outside what the field allows.
+ * @throws {TypeError} If there is no such limit.
+ */
+export function resolveLimits(limits: Partial<Limits> = {}): Readonly<Limits> {
+  const resolved = { ...DEFAULTS };
+  for (const [name, value] of Object.entries(limits) as [keyof Limits, number | undefined][]) {
+    if (value === undefined) continue;
+    if (!Object.hasOwn(DEFAULTS, name)) {
+      throw new TypeError(`Cannot set limit "${name}": there is none of that name`);
+    }
+    const least = name === "stallTimeoutMs" ? 0 : 1;
+    if (!Number.isInteger(value) || value < least || value > LARGEST[name]) {
+      throw new RangeError(
+        `Cannot set limit "${name}" to ${value}: ` +
+          `it takes a whole number from ${least} to ${LARGEST[name]}`,
+      );
+    }
+    resolved[name] = value;
+  }
+  return resolved;
+}

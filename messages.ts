@@ -1,0 +1,172 @@
+/**
+ * The messages of a stream, one by one: what a client receives, and what a handler is asked.
+ *
+ * @module
+ */
+
+import type { Codec } from "./codec.ts";
+import type { Messages, MessageStream } from "./service.ts";
+import { Code, RpcError } from "./status.ts";
+import { outcomeError, type Stream } from "./stream.ts";
+
+/** Decodes the messages of a stream as they are asked for. */
+export class ReceivedMessages<T> implements MessageStream<T> {
+  readonly #stream: Stream;
+  readonly #codec: Codec<T>;
+  readonly #method: string;
+  readonly #release: () => void;
+  #done = false;
+
+  /**
+   * @param stream Where the messages come from.
+   * @param codec What decodes them.
+   * @param method The method's path, for errors.
+   * @param release Called when no more messages are wanted, though there may be some.
+   */
+  constructor(stream: Stream, codec: Codec<T>, method: string, release: () => void) {
+    this.#stream = stream;
+    this.#codec = codec;
+    this.#method = method;
+    this.#release = release;
+  }
+
+  async next(): Promise<IteratorResult<T>> {
+    if (this.#done) return DONE;
+    const bytes = await this.#stream.receive();
+    if (bytes !== undefined && !this.#done) return { done: false, value: this.#decode(bytes) };
+    if (this.#done) return DONE;
+    this.#done = true;
+    const { outcome } = this.#stream;
+    if (outcome && outcome.code !== Code.OK) throw outcomeError(outcome, this.#method);
+    return DONE;
+  }
+
+  return(): Promise<IteratorResult<T>> {
+    this.#stop();
+    return Promise.resolve(DONE);
+  }
+
+  throw(error?: unknown): Promise<IteratorResult<T>> {
+    this.#stop();
+    return Promise.reject(error);
+  }
+
+  [Symbol.asyncIterator](): MessageStream<T> {
+    return this;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#stop();
+    return Promise.resolve();
+  }
+
+  #stop(): void {
+    if (this.#done) return;
+    this.#done = true;
+    this.#release();
+  }
+
+  #decode(bytes: Uint8Array): T {
+    try {
+      return decodeMessage(this.#codec, bytes, this.#method);
+    } catch (error) {
+      this.#stop();
+      throw error;
+    }
+  }
+}
+
+const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
+/**
+ * Decodes a message.
+ *
+ * @param codec Its codec.
+ * @param bytes The message, encoded.
+ * @param method The method's path, for errors.
+ * @returns The message.
+ * @throws {RpcError} With `INTERNAL` if the bytes are no such message.
+ */
+export function decodeMessage<T>(codec: Codec<T>, bytes: Uint8Array, method: string): T {
+  try {
+    return codec.decode(bytes);
+  } catch (cause) {
+    throw payloadError("unmarshalling", cause, method);
+  }
+}
+
+/**
+ * Encodes a message.
+ *
+ * @param codec Its codec.
+ * @param message The message, or what it is made of.
+ * @param method The method's path, for errors.
+ * @returns The message, encoded.
+ * @throws {RpcError} With `INTERNAL` if that is not such a message.
+ */
+export function encodeMessage<T>(codec: Codec<T>, message: T, method: string): Uint8Array {
+  try {
+    if (message === undefined || message === null) throw new TypeError(`there is no message`);
+    return codec.encode(message);
+  } catch (cause) {
+    throw payloadError("marshalling", cause, method);
+  }
+}
+
+function payloadError(doing: string, cause: unknown, method: string): RpcError {
+  const because = cause instanceof Error ? cause.message : String(cause);
+  return new RpcError(Code.INTERNAL, `ttrpc: error ${doing} payload: ${because}`, {
+    method,
+    cause,
+  });
+}
+
+/** What sends messages: a connection. */
+export interface SendHost {
+  /** Whether {@linkcode Stream.writable} is to be waited for before more is sent. */
+  readonly congested: boolean;
+  /** Sends one message. */
+  sendData(stream: Stream, message: Uint8Array): void;
+  /** Tells the peer that no more messages come. */
+  sendClose(stream: Stream): void;
+}
+
+/**
+ * Sends messages until there are no more, or the call is over. Waits for the socket, so that a
+ * fast producer is slowed down.
+ *
+ * @throws Whatever the messages' iterator throws.
+ * @throws {TypeError} If they have none.
+ * @throws {RpcError} If a message cannot be encoded or is too long.
+ */
+export async function sendMessages<T>(
+  stream: Stream,
+  host: SendHost,
+  codec: Codec<T>,
+  messages: Messages<T>,
+  method: string,
+): Promise<void> {
+  const iterator = iterate(messages);
+  stream.source = iterator;
+  if (stream.outcome) stream.stopSource();
+  while (!stream.outcome) {
+    const { done, value } = await iterator.next();
+    if (done) {
+      stream.source = undefined;
+      return;
+    }
+    if (stream.outcome) return;
+    const bytes = encodeMessage(codec, value, method);
+    if (host.congested) await stream.writable();
+    if (stream.outcome) return;
+    host.sendData(stream, bytes);
+  }
+}
+
+function iterate<T>(messages: Messages<T>): AsyncIterator<T> | Iterator<T> {
+  if (typeof messages === "object" && messages !== null) {
+    if (Symbol.asyncIterator in messages) return messages[Symbol.asyncIterator]();
+    if (Symbol.iterator in messages) return messages[Symbol.iterator]();
+  }
+  throw new TypeError(`Cannot send ${messages} as a stream of messages: it is not iterable`);
+}

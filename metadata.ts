@@ -1,0 +1,150 @@
+/**
+ * What travels beside a request: an ordered list of keys and values.
+ *
+ * @module
+ */
+
+/**
+ * What metadata can be made of: other metadata, an object, or pairs. In an object an array stands
+ * for several values of one key.
+ */
+export type MetadataInit =
+  | Readonly<Record<string, string | readonly string[]>>
+  | Iterable<readonly [key: string, value: string]>;
+
+/**
+ * The metadata of a call: an ordered list in which a key can come more than once.
+ *
+ * Keys are folded to lower case. The wire has metadata on requests only, never on responses.
+ *
+ * @example Read and write
+ * ```ts
+ * import { Metadata } from "@ttrpc/ttrpc";
+ * import { deepEqual, equal } from "node:assert/strict";
+ *
+ * const metadata = new Metadata({ "containerd-namespace-ttrpc": "k8s.io" });
+ * metadata.append("X-Tag", "a");
+ * metadata.append("X-Tag", "b");
+ * equal(metadata.get("x-tag"), "a");
+ * deepEqual(metadata.getAll("x-tag"), ["a", "b"]);
+ * ```
+ */
+export class Metadata implements Iterable<[key: string, value: string]> {
+  #pairs: [string, string][] = [];
+
+  /**
+   * Makes metadata.
+   *
+   * @param init What to start with. Copied, not kept.
+   * @throws {TypeError} If a key or a value is not a string.
+   */
+  constructor(init?: MetadataInit) {
+    if (init === undefined) return;
+    if (Symbol.iterator in init) {
+      for (const [key, value] of init as Iterable<readonly [string, string]>) {
+        this.append(key, value);
+      }
+      return;
+    }
+    for (const [key, value] of Object.entries(init)) {
+      if (typeof value === "string") this.append(key, value);
+      else for (const each of value) this.append(key, each);
+    }
+  }
+
+  /** How many pairs there are. */
+  get size(): number {
+    return this.#pairs.length;
+  }
+
+  /**
+   * The first value of a key.
+   *
+   * @param key The key, in any case.
+   * @returns The value, or `undefined` if the key is not there.
+   */
+  get(key: string): string | undefined {
+    key = key.toLowerCase();
+    return this.#pairs.find((pair) => pair[0] === key)?.[1];
+  }
+
+  /**
+   * All values of a key.
+   *
+   * @param key The key, in any case.
+   * @returns The values in order; none if the key is not there.
+   */
+  getAll(key: string): string[] {
+    key = key.toLowerCase();
+    return this.#pairs.filter((pair) => pair[0] === key).map((pair) => pair[1]);
+  }
+
+  /**
+   * Whether a key is there.
+   *
+   * @param key The key, in any case.
+   * @returns `true` if it has a value, even an empty one.
+   */
+  has(key: string): boolean {
+    return this.get(key) !== undefined;
+  }
+
+  /**
+   * Gives a key these values instead of those it has.
+   *
+   * @param key The key, in any case.
+   * @param values The values.
+   * @throws {TypeError} If the key or a value is not a string.
+   */
+  set(key: string, ...values: string[]): void {
+    this.delete(key);
+    for (const value of values) this.append(key, value);
+  }
+
+  /**
+   * Adds a pair at the end.
+   *
+   * @param key The key, in any case.
+   * @param value The value.
+   * @throws {TypeError} If either is not a string.
+   */
+  append(key: string, value: string): void {
+    if (typeof key !== "string" || typeof value !== "string") {
+      throw new TypeError(`Cannot add ${key} to metadata: keys and values are strings`);
+    }
+    this.#pairs.push([key.toLowerCase(), value]);
+  }
+
+  /**
+   * Removes a key with all its values.
+   *
+   * @param key The key, in any case.
+   * @returns Whether it was there.
+   */
+  delete(key: string): boolean {
+    key = key.toLowerCase();
+    const kept = this.#pairs.filter((pair) => pair[0] !== key);
+    const found = kept.length < this.#pairs.length;
+    this.#pairs = kept;
+    return found;
+  }
+
+  /**
+   * A copy that changes independently.
+   *
+   * @returns The copy.
+   */
+  clone(): Metadata {
+    return new Metadata(this);
+  }
+
+  /** The pairs, in order. */
+  *[Symbol.iterator](): IterableIterator<[key: string, value: string]> {
+    for (const [key, value] of this.#pairs) yield [key, value];
+  }
+
+  /** What `console.log` shows. */
+  [Symbol.for("Deno.customInspect")](inspect: (value: unknown) => string): string {
+    return `Metadata ${inspect(this.#pairs)}`;
+  }
+}

@@ -1,0 +1,28 @@
+/**
+ * ttrpc for Deno: containerd's RPC for processes of one machine. The services and messages of
+ * gRPC, without HTTP/2.
+ *
+ * {@linkcode connect} makes a client, {@linkcode serve} a server. Both take the services that
+ * `protoc-gen-es` generates.
+ *
+ * @example A server and a client
+ * ```ts
+ * import { connect, serve } from "@ttrpc/ttrpc";
+ * import { Greeter } from "./gen/greeter/v1/greeter_pb.ts";
+ * import { equal } from "node:assert/strict";
+ *
+ * const path = await Deno.makeTempDir() + "/greeter.sock";
+ * await using server = serve({ path }, (router) =>
+ *   router.service(Greeter, { sayHello: ({ name }) => ({ message: `Hello ${name}` }) }));
+ *
+ * await using client = await connect({ path });
+ * const { message } = await client.service(Greeter).sayHello({ name: "Deno" });
+ * equal(message, "Hello Deno");
+ * ```
+ *
+ * @module
+ */
+
+import "./protobuf.ts";
+
+export * from "./core.ts";

@@ -1,0 +1,123 @@
+/**
+ * The write queue of a connection.
+ *
+ * What is added in one turn of the event loop leaves in one write; what is added while a write is
+ * under way leaves in the next.
+ *
+ * @module
+ */
+
+import { recycle, Writer } from "./writer.ts";
+
+/** Bytes that may wait for the socket before senders have to. */
+const HIGH_WATER = 1 << 18;
+
+/** Where the bytes go. */
+export interface ByteSink {
+  /** Writes some of the bytes, and tells how many. */
+  write(bytes: Uint8Array): Promise<number>;
+}
+
+/** A queue of bytes to be written, in order. */
+export class Output {
+  /** Takes the bytes; {@linkcode Output.send} follows. */
+  readonly writer = new Writer();
+  readonly #sink: ByteSink;
+  readonly #onFailure: (cause: unknown) => void;
+  #pending = 0;
+  #total = 0;
+  #running = false;
+  #closed = false;
+  readonly #waiting = new Set<() => void>();
+  #flushed: PromiseWithResolvers<void> | undefined;
+
+  /**
+   * @param sink Where the bytes go.
+   * @param onFailure Called once, if writing fails.
+   */
+  constructor(sink: ByteSink, onFailure: (cause: unknown) => void) {
+    this.#sink = sink;
+    this.#onFailure = onFailure;
+  }
+
+  /** Whether so much waits for the socket that senders should wait, too. */
+  get congested(): boolean {
+    return this.#pending >= HIGH_WATER;
+  }
+
+  /** Whether nothing waits for the socket. */
+  get idle(): boolean {
+    return this.#pending === 0;
+  }
+
+  /** How many bytes were ever sent. */
+  get total(): number {
+    return this.#total;
+  }
+
+  /** Sends what was given to the writer. */
+  send(length: number): void {
+    this.#pending += length;
+    this.#total += length;
+    if (this.#running) return;
+    this.#running = true;
+    void this.#run();
+  }
+
+  /** Calls back when there is room, or the queue is closed. */
+  whenWritable(callback: () => void): void {
+    if (this.congested && !this.#closed) this.#waiting.add(callback);
+    else callback();
+  }
+
+  /** Takes a callback back. */
+  cancelWritable(callback: () => void): void {
+    this.#waiting.delete(callback);
+  }
+
+  /** Settles when all is written, or the queue is closed. */
+  flushed(): Promise<void> {
+    if (this.idle || this.#closed) return Promise.resolve();
+    this.#flushed ??= Promise.withResolvers();
+    return this.#flushed.promise;
+  }
+
+  /** Drops what waits. */
+  close(): void {
+    this.#closed = true;
+    this.#pending = 0;
+    this.writer.take();
+    this.#release();
+    this.#flushed?.resolve();
+  }
+
+  async #run(): Promise<void> {
+    await undefined; // whatever else this turn adds goes along
+    try {
+      while (this.#pending > 0) {
+        for (const chunk of this.writer.take()) {
+          let rest = chunk;
+          while (rest.length > 0) {
+            const written = await this.#sink.write(rest);
+            if (this.#closed) return;
+            rest = rest.subarray(written);
+            this.#pending -= written;
+            if (this.#waiting.size > 0 && !this.congested) this.#release();
+          }
+          recycle(chunk);
+        }
+      }
+      this.#running = false;
+      this.#flushed?.resolve();
+      this.#flushed = undefined;
+    } catch (cause) {
+      if (!this.#closed) this.#onFailure(cause);
+    }
+  }
+
+  #release(): void {
+    const callbacks = [...this.#waiting];
+    this.#waiting.clear();
+    for (const callback of callbacks) callback();
+  }
+}

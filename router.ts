@@ -1,0 +1,91 @@
+/**
+ * Which handler answers which method.
+ *
+ * @module
+ */
+
+import type { HandlerContext } from "./context.ts";
+import { type AnyService, type Method, methodsOf, type ServiceHandlers } from "./service.ts";
+
+/** A handler of any kind of method. */
+export type Handler = (request: unknown, context: HandlerContext) => unknown;
+
+/** A method with what answers it. */
+export interface Route {
+  /** The method. */
+  readonly method: Method;
+  /** Its handler. */
+  readonly handler: Handler;
+}
+
+/** Takes the services that a server offers. */
+export class Router {
+  readonly #services = new Map<string, Map<string, Route>>();
+
+  /**
+   * Offers a service.
+   *
+   * @param service The service: a `GenService` of protobuf-es, or a descriptor with codecs.
+   * @param handlers A function for each method; they are called on this object, so it may be an
+   * instance of a class. A client of the same service is such an object, too, and makes a proxy.
+   * @returns The router.
+   * @throws {TypeError} If the service is offered already, a method has no handler, or a plain
+   * object has a function for which there is no method.
+   */
+  service<Service extends AnyService>(
+    service: Service,
+    handlers: ServiceHandlers<Service, HandlerContext>,
+  ): this {
+    const methods = methodsOf(service);
+    const { typeName } = service;
+    if (this.#services.has(typeName)) throw new TypeError(`Cannot serve ${typeName} twice`);
+    const given = handlers as Readonly<Record<string, unknown>>;
+    checkNames(typeName, methods, given);
+    const routes = new Map<string, Route>();
+    for (const [name, method] of methods) {
+      const handler = given[name];
+      if (typeof handler !== "function") {
+        throw new TypeError(
+          `Cannot serve ${typeName}: there is no handler ${JSON.stringify(name)} ` +
+            `for its method ${method.name}`,
+        );
+      }
+      routes.set(method.name, { method, handler: handler.bind(handlers) as Handler });
+    }
+    this.#services.set(typeName, routes);
+    return this;
+  }
+
+  /**
+   * Finds what answers a method.
+   *
+   * @internal
+   * @param service The full name of the service.
+   * @param method The name of the method.
+   * @returns The route; or, if there is none, what is missing, in the words of ttrpc.
+   */
+  find(service: string, method: string): Route | string {
+    const routes = this.#services.get(service);
+    if (!routes) return `service ${service}`;
+    return routes.get(method) ?? `method ${method}`;
+  }
+}
+
+/** Finds misspelt handlers, which would answer nothing. */
+function checkNames(
+  typeName: string,
+  methods: ReadonlyMap<string, Method>,
+  handlers: Readonly<Record<string, unknown>>,
+): void {
+  // An instance of a class may have other business, too.
+  const prototype: unknown = Object.getPrototypeOf(handlers);
+  if (prototype !== Object.prototype && prototype !== null) return;
+  for (const [name, value] of Object.entries(handlers)) {
+    if (methods.has(name) || typeof value !== "function") continue;
+    const names = [...methods.keys()].map((known) => JSON.stringify(known)).join(", ");
+    throw new TypeError(
+      `Cannot serve ${typeName}: it has no method for the handler ${JSON.stringify(name)}; ` +
+        `its methods are ${names || "none"}`,
+    );
+  }
+}

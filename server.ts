@@ -1,0 +1,301 @@
+/**
+ * The server: where it listens, who is connected, and how it ends.
+ *
+ * @module
+ */
+
+import {
+  type Address,
+  type ByteConnection,
+  formatAddress,
+  nameOf,
+  parseAddress,
+  type ParsedAddress,
+  type TcpAddress,
+  type UnixAddress,
+  type VsockAddress,
+} from "./address.ts";
+import { Deadlines } from "./deadline.ts";
+import { type Limits, resolveLimits } from "./limits.ts";
+import {
+  accepted,
+  type ByteListener,
+  isAbstract,
+  listen,
+  removeStale,
+  type SocketMode,
+} from "./listen.ts";
+import { Router } from "./router.ts";
+import { ServerConnection, type ServerHost } from "./server_connection.ts";
+
+/** What {@linkcode serve} may be told beside where to serve. */
+export interface ServeSettings {
+  /** Shuts the server down, gracefully, when it is aborted. */
+  signal?: AbortSignal | undefined;
+  /** The bounds of each connection, where they differ from the defaults. */
+  limits?: Partial<Limits> | undefined;
+  /**
+   * The permission bits of a unix socket, which it has from its first moment on. 0o600 by default:
+   * only the user himself may connect. Setting them takes `--allow-sys`; `"umask"` leaves them to
+   * the umask of the process, and does not. Abstract sockets have none: everybody may connect.
+   */
+  mode?: SocketMode | undefined;
+  /**
+   * Hears of errors that no caller does: lost connections, failures to accept one, a failure to
+   * listen, and what a handler throws that is no `RpcError`, with the method.
+   */
+  onError?: ((error: unknown, method?: string) => void) | undefined;
+  /** Called when the server listens, with its address. */
+  onListen?: ((addr: Deno.Addr) => void) | undefined;
+}
+
+/** Where to serve, and how. */
+export type ServeOptions =
+  & ServeSettings
+  & (
+    | UnixAddress
+    | TcpAddress
+    | VsockAddress
+    | {
+      /** Where to listen, in any form. */
+      address: Address;
+    }
+    | {
+      /** Where connections come from; closed at the end. */
+      listener: ByteListener;
+    }
+    | {
+      /** A connection that is open already. The server is finished when it ends. */
+      connection: ByteConnection;
+    }
+  );
+
+/** What {@linkcode Server.shutdown} may be told. Without anything, it waits for all calls. */
+export interface ShutdownOptions {
+  /** Forces the shutdown after so many milliseconds. */
+  timeoutMs?: number | undefined;
+  /** Forces the shutdown when it is aborted. */
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Serves ttrpc.
+ *
+ * On a unix socket it needs `--allow-net=unix:PATH --allow-read=PATH --allow-write=PATH` and
+ * `--allow-sys` (see `mode`), over TCP `--allow-net=HOST:PORT`.
+ *
+ * A stale socket, which nobody listens on, is replaced. To find out takes a moment: the server
+ * then listens after the call has returned. See `onListen` and {@linkcode Server.finished}.
+ *
+ * @param options Where to serve, and how.
+ * @param routes Says what is offered.
+ * @returns The server, at work.
+ * @throws {TypeError | RangeError} If the address, an option or the routes make no sense.
+ * @throws {Deno.errors.AddrInUse} If an ordinary file is in the way, or the port is taken.
+ * @throws {Deno.errors.NotCapable} If Deno does not allow it.
+ *
+ * @example Serve until interrupted
+ * ```ts
+ * import { serve } from "@ttrpc/ttrpc";
+ * import { Greeter } from "./gen/greeter/v1/greeter_pb.ts";
+ *
+ * const path = await Deno.makeTempDir() + "/greeter.sock";
+ * const server = serve({ path }, (router) =>
+ *   router.service(Greeter, { sayHello: ({ name }) => ({ message: `Hello ${name}` }) }));
+ *
+ * Deno.addSignalListener("SIGINT", interrupted);
+ * setTimeout(interrupted, 10); // so that this example ends
+ * await server.finished;
+ *
+ * function interrupted() {
+ *   Deno.removeSignalListener("SIGINT", interrupted);
+ *   server.shutdown({ timeoutMs: 5_000 });
+ * }
+ * ```
+ */
+export function serve(options: ServeOptions, routes: (router: Router) => unknown): Server {
+  return new Server(options, routes);
+}
+
+/** A server at work. {@linkcode serve} makes one. */
+export class Server implements AsyncDisposable {
+  /**
+   * Settles when the server is closed and nothing of it is left. Rejects if it could not start to
+   * listen after {@linkcode serve} had returned, because another server is alive on its path.
+   */
+  readonly finished: Promise<void>;
+  readonly #host: ServerHost;
+  readonly #settings: ServeSettings;
+  readonly #connections = new Set<ServerConnection>();
+  readonly #running = new Set<Promise<void>>();
+  #listener: ByteListener | undefined;
+  #draining: Promise<void> | undefined;
+  #closed = false;
+  #unref = false;
+
+  /** Use {@linkcode serve}. */
+  constructor(options: ServeOptions, routes: (router: Router) => unknown) {
+    const router = new Router();
+    routes(router);
+    const { signal } = options;
+    const deadlines = new Deadlines();
+    this.#settings = options;
+    this.#host = {
+      router,
+      deadlines,
+      limits: resolveLimits(options.limits),
+      report: (error, method) => this.#report(error, method),
+      disconnected: (connection) => void this.#connections.delete(connection),
+    };
+    const shutdown = () => void this.shutdown();
+    this.finished = this.#start(options).finally(() => {
+      signal?.removeEventListener("abort", shutdown);
+      deadlines.close();
+    });
+    // Reported already. Without `onError`, it would be lost unless it were loud.
+    if (options.onError) this.finished.catch(() => {});
+    signal?.addEventListener("abort", shutdown);
+    if (signal?.aborted) shutdown();
+  }
+
+  /** Where the server listens; `undefined` before it does, and for a single connection. */
+  get addr(): Deno.Addr | undefined {
+    return this.#listener?.addr;
+  }
+
+  /**
+   * Stops gracefully: accepts nothing more, answers new calls `UNAVAILABLE`, lets those in flight
+   * finish, and closes. When forced, calls still in flight end: `context.signal` is aborted, and
+   * callers get `UNAVAILABLE`.
+   *
+   * @param options When to force it.
+   * @returns Settles when the server is closed. Never rejects.
+   */
+  async shutdown(options: ShutdownOptions = {}): Promise<void> {
+    const { timeoutMs, signal } = options;
+    this.#stopListening();
+    this.#draining ??= this.#each((connection) => connection.drain());
+    const forced = Promise.withResolvers<void>();
+    const force = () => forced.resolve();
+    const timer = timeoutMs === undefined ? undefined : setTimeout(force, Math.max(0, timeoutMs));
+    signal?.addEventListener("abort", force);
+    if (signal?.aborted) force();
+    await Promise.race([this.#draining, forced.promise]);
+    clearTimeout(timer);
+    signal?.removeEventListener("abort", force);
+    await this.#each((connection) => connection.force());
+    this.close();
+    await this.#over();
+  }
+
+  /** Closes everything at once. Callers of calls in flight get `UNAVAILABLE`. */
+  close(): void {
+    this.#closed = true;
+    this.#stopListening();
+    for (const connection of [...this.#connections]) connection.close();
+  }
+
+  /** Shuts down gracefully. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.shutdown();
+  }
+
+  /** Lets the server keep the process alive, as it does at first. */
+  ref(): void {
+    this.#unref = false;
+    this.#listener?.ref?.();
+    for (const connection of this.#connections) connection.ref();
+  }
+
+  /** Lets the process end while the server is open. */
+  unref(): void {
+    this.#unref = true;
+    this.#listener?.unref?.();
+    for (const connection of this.#connections) connection.unref();
+  }
+
+  /** Starts at once if it can. The promise is that of the server's whole life. */
+  #start(options: ServeOptions): Promise<void> {
+    if ("connection" in options) return this.#serve(options.connection, nameOf(options.connection));
+    if ("listener" in options) return this.#accept(options.listener);
+    const address = parseAddress("address" in options ? options.address : options);
+    const mode = options.mode ?? 0o600;
+    try {
+      return this.#accept(listen(address, mode), address);
+    } catch (error) {
+      const socketInTheWay = address.transport === "unix" && !isAbstract(address.path) &&
+        error instanceof Deno.errors.AddrInUse && error.cause !== undefined;
+      if (!socketInTheWay) throw error;
+      return this.#replace(address, mode);
+    }
+  }
+
+  /** Listens where there is a socket already, if that is stale. */
+  async #replace(address: Required<UnixAddress>, mode: SocketMode): Promise<void> {
+    let listener: Deno.Listener;
+    try {
+      await removeStale(address.path);
+      if (this.#closed || this.#draining) return;
+      listener = listen(address, mode);
+    } catch (error) {
+      this.#report(error);
+      throw error;
+    }
+    await this.#accept(listener, address);
+  }
+
+  async #accept(listener: ByteListener, address?: ParsedAddress): Promise<void> {
+    this.#listener = listener;
+    const name = address ? formatAddress(address) : "a listener";
+    if (this.#unref) listener.unref?.();
+    try {
+      if (listener.addr) this.#settings.onListen?.(listener.addr);
+      for await (const conn of accepted(listener, (error) => this.#report(error))) {
+        void this.#serve(conn, name);
+      }
+    } catch (error) {
+      this.#report(error);
+    }
+    await this.#over();
+  }
+
+  /** Serves one connection until it ends. Never rejects. */
+  async #serve(conn: ByteConnection, name: string): Promise<void> {
+    if (this.#closed || this.#draining) {
+      conn.close();
+      return;
+    }
+    const connection = new ServerConnection(conn, name, this.#host);
+    this.#connections.add(connection);
+    if (this.#unref) connection.unref();
+    const running = connection.run();
+    this.#running.add(running);
+    await running;
+    this.#running.delete(running);
+  }
+
+  async #over(): Promise<void> {
+    while (this.#running.size > 0) await Promise.all(this.#running);
+  }
+
+  async #each(action: (connection: ServerConnection) => Promise<void>): Promise<void> {
+    await Promise.all([...this.#connections].map(action));
+  }
+
+  #stopListening(): void {
+    const listener = this.#listener;
+    try {
+      listener?.close?.();
+    } catch {
+      // It is closed already.
+    }
+  }
+
+  #report(error: unknown, method?: string): void {
+    try {
+      this.#settings.onError?.(error, method);
+    } catch {
+      // There is nobody left to tell.
+    }
+  }
+}

@@ -1,0 +1,249 @@
+/**
+ * A connection in the server's role.
+ *
+ * @module
+ */
+
+import type { ByteConnection } from "./address.ts";
+import { Connection } from "./connection.ts";
+import { ServerCall } from "./context.ts";
+import type { Deadlines } from "./deadline.ts";
+import { decodeRequest, type Request } from "./envelope.ts";
+import { FrameType, oversizedError } from "./framing.ts";
+import type { Limits } from "./limits.ts";
+import { decodeMessage, encodeMessage, ReceivedMessages, sendMessages } from "./messages.ts";
+import { Metadata } from "./metadata.ts";
+import type { Route, Router } from "./router.ts";
+import type { Messages } from "./service.ts";
+import { Code, RpcError, type Status } from "./status.ts";
+import { type Outcome, SUCCESS } from "./stream.ts";
+
+/** What a connection needs of its server. */
+export interface ServerHost {
+  /** Finds handlers. */
+  readonly router: Router;
+  /** Watches deadlines. */
+  readonly deadlines: Deadlines;
+  /** The bounds. */
+  readonly limits: Readonly<Limits>;
+  /** An error that no caller hears of. */
+  report(error: unknown, method?: string): void;
+  /** A connection has ended. */
+  disconnected(connection: ServerConnection): void;
+}
+
+/** How often a client that has half-closed is asked whether it is still there, in milliseconds. */
+const PROBE_MS = 1_000;
+/** How long a forced shutdown waits for clients to take their last status, in milliseconds. */
+const LAST_WORDS_MS = 250;
+
+const NO_BYTES = new Uint8Array(0);
+
+/** One client of a server. */
+export class ServerConnection extends Connection<ServerCall> {
+  readonly #server: ServerHost;
+  #lastId = 0;
+  #draining = false;
+  #rejecting = false;
+
+  /**
+   * @param conn The open connection.
+   * @param name The address of the server.
+   * @param server What it belongs to.
+   */
+  constructor(conn: ByteConnection, name: string, server: ServerHost) {
+    super(conn, name, server.limits);
+    this.#server = server;
+  }
+
+  /** Answers new calls `UNAVAILABLE`, and ends when those in flight have. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    await this.whenIdle();
+    await this.flushed();
+    this.close();
+  }
+
+  /** Ends all calls with `UNAVAILABLE`, and then the connection. */
+  async force(): Promise<void> {
+    this.#draining = true;
+    for (const call of [...this.streams.values()]) this.#fail(call, SHUTTING_DOWN);
+    await settled(this.flushed(), LAST_WORDS_MS);
+    this.close();
+  }
+
+  protected request(streamId: number, _flags: number, data: Uint8Array): void {
+    if (streamId % 2 !== 1) return this.#reject(streamId, Code.INVALID_ARGUMENT, EVEN_ID);
+    if (streamId <= this.#lastId) return this.#reject(streamId, Code.INVALID_ARGUMENT, USED_ID);
+    this.#lastId = streamId;
+    let request: Request;
+    try {
+      request = decodeRequest(data);
+    } catch (error) {
+      const why = `unmarshal request error: ${RpcError.from(error).rawMessage}`;
+      return this.#reject(streamId, Code.INVALID_ARGUMENT, why);
+    }
+    if (this.#draining) return this.#reject(streamId, SHUTTING_DOWN.code, SHUTTING_DOWN.message);
+    const { concurrentCalls } = this.limits;
+    if (this.streams.size >= concurrentCalls) {
+      const why = `the connection has ${concurrentCalls} calls in flight, which is the most`;
+      return this.#reject(streamId, Code.RESOURCE_EXHAUSTED, why);
+    }
+    const route = this.#server.router.find(request.service, request.method);
+    if (typeof route === "string") return this.#reject(streamId, Code.UNIMPLEMENTED, route);
+    this.#start(streamId, route, request);
+  }
+
+  #start(streamId: number, route: Route, { metadata, payload, timeoutNano }: Request): void {
+    const deadline = timeoutNano === 0n ? Infinity : performance.now() + Number(timeoutNano) / 1e6;
+    const call = new ServerCall(
+      streamId,
+      route.method,
+      metadata ?? new Metadata(),
+      deadline,
+      this.#server.deadlines,
+      this.remoteAddr,
+      this.#expire,
+    );
+    call.host = this;
+    this.streams.set(streamId, call);
+    if (timeoutNano < 0n) this.#expire(call);
+    else void this.#run(call, route, payload);
+  }
+
+  readonly #expire = (call: ServerCall): void => this.#fail(call, DEADLINE_PASSED);
+
+  /** Runs a handler. Never rejects: what goes wrong is the call's status. */
+  async #run(call: ServerCall, { method, handler }: Route, payload: Uint8Array): Promise<void> {
+    try {
+      let request: unknown;
+      if (method.clientStreaming) {
+        if (payload.length > 0) call.push(payload);
+        const release = () => call.ignoreRemote();
+        request = new ReceivedMessages(call, method.input, method.path, release);
+      } else {
+        request = decodeMessage(method.input, payload, method.path);
+        call.closeRemote();
+      }
+      const result = handler(request, call);
+      if (method.serverStreaming) {
+        await sendMessages(call, this, method.output, result as Messages<unknown>, method.path);
+        if (!call.outcome) this.sendClose(call);
+      } else {
+        const response = result instanceof Promise ? await result : result;
+        if (call.outcome) return;
+        const bytes = encodeMessage(method.output, response, method.path);
+        if (this.congested) await call.writable();
+        if (!call.outcome) this.sendResponse(call.id, { status: undefined, payload: bytes });
+      }
+      call.end(SUCCESS);
+    } catch (error) {
+      if (!(error instanceof RpcError)) this.#server.report(error, method.path);
+      const { code, rawMessage: message, details } = RpcError.from(error);
+      this.#fail(call, { code, message, details });
+    }
+  }
+
+  /** Ends a call badly, and tells its caller, unless it has ended already. */
+  #fail(call: ServerCall, status: Status): void {
+    if (call.outcome) return;
+    call.abandon(status);
+    this.#sendStatus(call.id, status);
+  }
+
+  /** Answers a frame that has led to no call. */
+  #reject(streamId: number, code: Code, message: string): void {
+    this.#sendStatus(streamId, { code, message, details: [] });
+    // Nobody waits for these to be sent, so a peer that does not read them is not read, either.
+    this.#rejecting = true;
+  }
+
+  #sendStatus(streamId: number, status: Status): void {
+    if (this.closed) return;
+    try {
+      this.sendResponse(streamId, { status, payload: NO_BYTES });
+    } catch (error) {
+      const { code, rawMessage: message } = RpcError.from(error);
+      this.sendResponse(streamId, {
+        status: { code, message: `the status is too long: ${message}`, details: [] },
+        payload: NO_BYTES,
+      });
+    }
+  }
+
+  protected override mustWait(): boolean {
+    if (super.mustWait()) return true;
+    if (!this.#rejecting) return false;
+    if (this.congested) {
+      this.whenWritable(() => this.reconsider());
+      return true;
+    }
+    this.#rejecting = false;
+    return false;
+  }
+
+  protected strayData(streamId: number, call: ServerCall | undefined): void {
+    if (!call) {
+      const why = streamId % 2 === 1 ? "StreamID is no longer active" : EVEN_ID;
+      this.#reject(streamId, Code.INVALID_ARGUMENT, why);
+    } else if (call.streamsIn) {
+      const message = "data came after the half-close";
+      this.#fail(call, { code: Code.INVALID_ARGUMENT, message, details: [] });
+    } else this.#reject(streamId, Code.INVALID_ARGUMENT, "the method takes a single request");
+  }
+
+  oversized(streamId: number, type: number, _flags: number, length: number): void {
+    if (type !== FrameType.Request && type !== FrameType.Data) return;
+    const status = oversizedError(length, this.limits.messageBytes);
+    const call = type === FrameType.Data ? this.streams.get(streamId) : undefined;
+    if (call) this.#fail(call, { ...status, message: status.rawMessage });
+    else this.#reject(streamId, status.code, status.rawMessage);
+  }
+
+  // A client has nothing to answer.
+  protected response(): void {}
+
+  protected remoteClosed(call: ServerCall): void {
+    call.closeRemote();
+  }
+
+  /** Finishes the calls of a client that has half-closed but is still there to read. */
+  protected async endOfInput(): Promise<void> {
+    while (this.calls > 0 && await this.peerReads()) {
+      await settled(this.whenIdle(), PROBE_MS);
+    }
+    await this.flushed();
+  }
+
+  protected ended(error: RpcError | undefined): void {
+    if (error) this.#server.report(error);
+    this.#server.disconnected(this);
+  }
+
+  protected closedOutcome(): Outcome {
+    return { code: Code.CANCELLED, message: "the connection has ended", details: [] };
+  }
+}
+
+const EVEN_ID = "StreamID must be odd for client initiated streams";
+const USED_ID = "StreamID cannot be re-used and must increment";
+
+const SHUTTING_DOWN: Status = {
+  code: Code.UNAVAILABLE,
+  message: "server is shutting down",
+  details: [],
+};
+
+const DEADLINE_PASSED: Status = {
+  code: Code.DEADLINE_EXCEEDED,
+  message: "the deadline has passed",
+  details: [],
+};
+
+/** Waits for a promise that does not reject, but no longer than so many milliseconds. */
+export async function settled(promise: Promise<unknown>, ms: number): Promise<void> {
+  const { promise: late, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  await Promise.race([promise, late]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,239 @@
+/**
+ * Services and their methods: what a descriptor says, and the types that follow from it.
+ *
+ * @module
+ */
+
+import {
+  type Codec,
+  type DescMessage,
+  type DescService,
+  type MessageInitShape,
+  type MessageShape,
+  schemaCodec,
+} from "./codec.ts";
+import { encodeMethod } from "./envelope.ts";
+import type { MetadataInit } from "./metadata.ts";
+
+/** The kinds of method, as protobuf-es names them. */
+export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bidi_streaming";
+
+/** What a method promises about being called more than once, as protobuf-es numbers it. */
+export const Idempotency = {
+  /** Nothing. */
+  Unknown: 0,
+  /** It changes nothing. */
+  NoSideEffects: 1,
+  /** Twice is as good as once. */
+  Idempotent: 2,
+} as const;
+
+/**
+ * A method with codecs of one's own.
+ *
+ * @typeParam Kind Which kind it is.
+ * @typeParam Request The type of its requests.
+ * @typeParam Response The type of its responses.
+ */
+export interface MethodDescriptor<
+  Kind extends MethodKind = MethodKind,
+  // deno-lint-ignore no-explicit-any -- what a method of any messages extends
+  Request extends Codec<any, any> = Codec<any, any>,
+  // deno-lint-ignore no-explicit-any -- the same
+  Response extends Codec<any, any> = Codec<any, any>,
+> {
+  /** The name on the wire, such as `SayHello`. */
+  readonly name: string;
+  /** The kind. */
+  readonly methodKind: Kind;
+  /** The codec of the requests. */
+  readonly input: Request;
+  /** The codec of the responses. */
+  readonly output: Response;
+  /** One of {@linkcode Idempotency}; unknown by default. */
+  readonly idempotency?: 0 | 1 | 2;
+}
+
+/** A service with codecs of one's own: what a program uses that does without protobuf-es. */
+export interface ServiceDescriptor {
+  /** The full name, such as `pkg.Service`. */
+  readonly typeName: string;
+  /** The methods, by the name that they have in TypeScript. */
+  readonly method: Readonly<Record<string, MethodDescriptor>>;
+}
+
+/** What describes a service: protobuf-es's descriptor, or one with codecs of one's own. */
+export type AnyService = DescService | ServiceDescriptor;
+
+/** How a call is to be made. What a handler gets as its context is such options, too. */
+export interface CallOptions {
+  /**
+   * Aborts the call, which then ends at once with `CANCELLED`, or with `DEADLINE_EXCEEDED` if the
+   * signal is that of `AbortSignal.timeout()`.
+   */
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * How long the call may take, in milliseconds: it ends with `DEADLINE_EXCEEDED` then. The server
+   * is told. Zero and less mean that the deadline has passed; without it the call may last for ever.
+   */
+  readonly timeoutMs?: number | undefined;
+  /** What travels beside the request. */
+  readonly metadata?: MetadataInit | undefined;
+}
+
+/** The options that may be set for all calls of a client or of a service. */
+export type CallDefaults = Pick<CallOptions, "timeoutMs" | "metadata">;
+
+/** The messages that a peer takes or sends one by one. */
+export type Messages<T> = AsyncIterable<T> | Iterable<T>;
+
+/**
+ * The messages that are received one by one. Leaving a `for await` loop early, `return()` and
+ * disposal release the call.
+ */
+export interface MessageStream<T> extends AsyncIterableIterator<T>, AsyncDisposable {
+  /** Gives up the rest. */
+  return(): Promise<IteratorResult<T>>;
+  /** Gives up the rest, and rejects with the error. */
+  throw(error?: unknown): Promise<IteratorResult<T>>;
+  /** The stream itself. */
+  [Symbol.asyncIterator](): MessageStream<T>;
+}
+
+/** A method as a client calls it. `Init` is what a request can be made of. */
+export type ClientMethod<Kind extends MethodKind, Init, Response> = {
+  unary: (request: Init, options?: CallOptions) => Promise<Response>;
+  server_streaming: (request: Init, options?: CallOptions) => MessageStream<Response>;
+  client_streaming: (requests: Messages<Init>, options?: CallOptions) => Promise<Response>;
+  bidi_streaming: (requests: Messages<Init>, options?: CallOptions) => MessageStream<Response>;
+}[Kind];
+
+/**
+ * A method as a server implements it. `Init` is what a response can be made of. A client's method
+ * is one as well.
+ */
+export type HandlerMethod<Kind extends MethodKind, Request, Init, Context> = {
+  unary: (request: Request, context: Context) => Init | Promise<Init>;
+  server_streaming: (request: Request, context: Context) => Messages<Init>;
+  client_streaming: (requests: MessageStream<Request>, context: Context) => Init | Promise<Init>;
+  bidi_streaming: (requests: MessageStream<Request>, context: Context) => Messages<Init>;
+}[Kind];
+
+/** What is received of a type that a schema or a codec describes. */
+export type Received<Type> = Type extends DescMessage ? MessageShape<Type>
+  : Type extends Codec<infer Message, infer _> ? Message
+  : never;
+
+/** What may be sent of a type that a schema or a codec describes. */
+export type Sendable<Type> = Type extends DescMessage ? MessageInitShape<Type>
+  : Type extends Codec<infer _, infer Init> ? Init
+  : never;
+
+/**
+ * The name of a method on a client and on a handler object. A method called `then` would make the
+ * object a thenable, which `await` calls, so it gets a dollar sign.
+ */
+export type MethodName<Name> = Name extends "then" ? "then$" : Name;
+
+/** The methods of a service as a client calls them. */
+export type ServiceClient<Service extends AnyService> = {
+  [Name in keyof Service["method"] as MethodName<Name>]: ClientMethod<
+    Service["method"][Name]["methodKind"],
+    Sendable<Service["method"][Name]["input"]>,
+    Received<Service["method"][Name]["output"]>
+  >;
+};
+
+/** The methods of a service as a server implements them. */
+export type ServiceHandlers<Service extends AnyService, Context> = {
+  [Name in keyof Service["method"] as MethodName<Name>]: HandlerMethod<
+    Service["method"][Name]["methodKind"],
+    Received<Service["method"][Name]["input"]>,
+    Sendable<Service["method"][Name]["output"]>,
+    Context
+  >;
+};
+
+/** A method as the engine sees it: two names, a kind and two codecs. */
+export class Method {
+  /** The full name of the service. */
+  readonly service: string;
+  /** The name on the wire. */
+  readonly name: string;
+  /** The service and the method, as `pkg.Service/Method`. */
+  readonly path: string;
+  /** The kind. */
+  readonly kind: MethodKind;
+  /** Whether it takes more than one request. */
+  readonly clientStreaming: boolean;
+  /** Whether it gives more than one response. */
+  readonly serverStreaming: boolean;
+  /** The codec of the requests. */
+  readonly input: Codec<unknown>;
+  /** The codec of the responses. */
+  readonly output: Codec<unknown>;
+  /** Whether it may be called again when it is not known to have been called. */
+  readonly idempotent: boolean;
+  #encoded: Uint8Array | undefined;
+
+  /**
+   * @param service The full name of the service.
+   * @param descriptor The rest.
+   */
+  constructor(service: string, descriptor: MethodDescriptor) {
+    this.service = service;
+    this.name = descriptor.name;
+    this.path = `${service}/${descriptor.name}`;
+    this.kind = descriptor.methodKind;
+    this.clientStreaming = this.kind === "client_streaming" || this.kind === "bidi_streaming";
+    this.serverStreaming = this.kind === "server_streaming" || this.kind === "bidi_streaming";
+    this.input = descriptor.input;
+    this.output = descriptor.output;
+    this.idempotent = (descriptor.idempotency ?? Idempotency.Unknown) !== Idempotency.Unknown;
+  }
+
+  /** The part of a Request that is the same for every call. */
+  get encoded(): Uint8Array {
+    return this.#encoded ??= encodeMethod(this.service, this.name);
+  }
+}
+
+const known = new WeakMap<AnyService, ReadonlyMap<string, Method>>();
+
+/**
+ * The methods that a descriptor describes.
+ *
+ * @param service The descriptor.
+ * @returns The methods, by the names they have on clients and handlers.
+ * @throws {TypeError} If it is no descriptor, or one of protobuf-es and only the core is imported.
+ */
+export function methodsOf(service: AnyService): ReadonlyMap<string, Method> {
+  if (typeof service?.typeName !== "string" || typeof service.method !== "object") {
+    throw new TypeError(`Cannot use ${service} as a service: it is not a service descriptor`);
+  }
+  let methods = known.get(service);
+  if (!methods) {
+    methods = new Map(
+      Object.entries(service.method).map(([name, descriptor]) => [
+        name === "then" ? "then$" : name,
+        new Method(service.typeName, withCodecs(descriptor)),
+      ]),
+    );
+    known.set(service, methods);
+  }
+  return methods;
+}
+
+function withCodecs(
+  descriptor: MethodDescriptor | DescService["method"][string],
+): MethodDescriptor {
+  if (!("kind" in descriptor)) return descriptor;
+  const { name, methodKind, idempotency, input, output } = descriptor;
+  return {
+    name,
+    methodKind,
+    idempotency,
+    input: schemaCodec(input),
+    output: schemaCodec(output),
+  };
+}

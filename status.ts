@@ -1,0 +1,235 @@
+/**
+ * How a call ends: gRPC's status codes, and the error that carries one.
+ *
+ * @module
+ */
+
+import { type DescMessage, type MessageShape, schemaCodec } from "./codec.ts";
+
+/** The status codes of gRPC. */
+export enum Code {
+  /** The call succeeded. */
+  OK = 0,
+  /** The caller gave the call up. */
+  CANCELLED = 1,
+  /** An error without a status of its own, such as a plain `Error` thrown by a handler. */
+  UNKNOWN = 2,
+  /** The request is wrong, whatever state the system is in. */
+  INVALID_ARGUMENT = 3,
+  /** The deadline passed before the call was complete. */
+  DEADLINE_EXCEEDED = 4,
+  /** What was asked for does not exist. */
+  NOT_FOUND = 5,
+  /** What should be created exists. */
+  ALREADY_EXISTS = 6,
+  /** The caller may not do this. */
+  PERMISSION_DENIED = 7,
+  /** Something is used up; in ttrpc also: a message is too long. */
+  RESOURCE_EXHAUSTED = 8,
+  /** The system is not in the state that the call needs. */
+  FAILED_PRECONDITION = 9,
+  /** The call was given up for a conflict with another. */
+  ABORTED = 10,
+  /** The request goes past the end of what there is. */
+  OUT_OF_RANGE = 11,
+  /** The server has no such service or method. */
+  UNIMPLEMENTED = 12,
+  /** Something that must hold does not: the peer or this side is broken. */
+  INTERNAL = 13,
+  /** The service cannot be reached at the moment. */
+  UNAVAILABLE = 14,
+  /** Data is lost or damaged for good. */
+  DATA_LOSS = 15,
+  /** The caller has not shown who it is. */
+  UNAUTHENTICATED = 16,
+}
+
+/**
+ * One detail of a status: the fields of a `google.protobuf.Any`. What `anyPack()` of
+ * `@bufbuild/protobuf/wkt` returns is one.
+ */
+export interface StatusDetail {
+  /** The URL of the type, such as `type.googleapis.com/google.rpc.RetryInfo`. */
+  typeUrl: string;
+  /** The message of that type, encoded. */
+  value: Uint8Array;
+}
+
+/** The fields of a `google.rpc.Status`, as a call ends with it. */
+export interface Status {
+  /** A {@linkcode Code}; numbers that gRPC does not define are passed on as they are. */
+  code: number;
+  /** For a developer to read. */
+  message: string;
+  /** More, in a form for programs. */
+  details: readonly StatusDetail[];
+}
+
+/** What an {@linkcode RpcError} may carry beyond its code and message. */
+export interface RpcErrorOptions {
+  /** Details for programs, sent along when a handler throws the error. */
+  details?: readonly StatusDetail[] | undefined;
+  /** The method that was called, as `pkg.Service/Method`. */
+  method?: string | undefined;
+  /** What led to the error. It stays in this process: it is never sent. */
+  cause?: unknown;
+}
+
+const brand = Symbol.for("@ttrpc/ttrpc/RpcError");
+
+/**
+ * A call that did not succeed.
+ *
+ * A client's call rejects with one, whatever the reason: the server's answer, a deadline, an
+ * abort, a lost connection. A handler throws one to choose the status its caller sees. Its
+ * `message` reads `pkg.Service/Method: NOT_FOUND: no such task`.
+ *
+ * `instanceof` holds across several copies of this module in one program.
+ *
+ * @example Handle one code
+ * ```ts
+ * import { Code, RpcError } from "@ttrpc/ttrpc";
+ * import { equal } from "node:assert/strict";
+ *
+ * try {
+ *   throw new RpcError(Code.NOT_FOUND, "no such task");
+ * } catch (error) {
+ *   if (!(error instanceof RpcError && error.code === Code.NOT_FOUND)) throw error;
+ *   equal(error.message, "NOT_FOUND: no such task");
+ * }
+ * ```
+ */
+export class RpcError extends Error implements Status {
+  /** The name of the class. */
+  override readonly name: string = "RpcError";
+  /** Why the call failed. */
+  readonly code: Code;
+  /** The message as it travels, without the method and the code. */
+  readonly rawMessage: string;
+  /** The details as they travel. See {@linkcode RpcError.findDetails}. */
+  readonly details: readonly StatusDetail[];
+  /** The method that was called, as `pkg.Service/Method`, if a call led to this. */
+  readonly method: string | undefined;
+
+  /**
+   * Makes an error.
+   *
+   * @param code Any code but `OK`.
+   * @param message For a developer to read.
+   * @param options What else there is to say.
+   * @throws {RangeError} If `code` is `OK` or not a 32-bit integer.
+   */
+  constructor(code: Code, message: string, options: RpcErrorOptions = {}) {
+    if ((code | 0) !== code || code === Code.OK) {
+      throw new RangeError(`Cannot make an RpcError of code ${code}: it takes an error's code`);
+    }
+    const text = message === "" ? codeName(code) : `${codeName(code)}: ${message}`;
+    super(
+      options.method === undefined ? text : `${options.method}: ${text}`,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    );
+    this.code = code;
+    this.rawMessage = message;
+    this.details = options.details ?? [];
+    this.method = options.method;
+    Object.defineProperty(this, brand, { value: true });
+  }
+
+  /**
+   * Decodes the details of one type. Needs `@ttrpc/ttrpc` to be imported, not only its core.
+   *
+   * @param schema The type to look for.
+   * @returns The messages, in order. One whose bytes do not decode is left out.
+   *
+   * @example Tell a caller when to come back
+   * ```ts
+   * import { Code, RpcError } from "@ttrpc/ttrpc";
+   * import { anyPack, DurationSchema } from "@bufbuild/protobuf/wkt";
+   * import { create } from "@bufbuild/protobuf";
+   * import { equal } from "node:assert/strict";
+   *
+   * const wait = create(DurationSchema, { seconds: 3n });
+   * const error = new RpcError(Code.UNAVAILABLE, "warming up", {
+   *   details: [anyPack(DurationSchema, wait)],
+   * });
+   * equal(error.findDetails(DurationSchema)[0]?.seconds, 3n);
+   * ```
+   */
+  findDetails<Desc extends DescMessage>(schema: Desc): MessageShape<Desc>[] {
+    const codec = schemaCodec(schema);
+    const found: MessageShape<Desc>[] = [];
+    for (const { typeUrl, value } of this.details) {
+      if (typeUrl.slice(typeUrl.lastIndexOf("/") + 1) !== schema.typeName) continue;
+      try {
+        found.push(codec.decode(value));
+      } catch {
+        // An error that is being handled must not turn into another one.
+      }
+    }
+    return found;
+  }
+
+  /**
+   * The error that stands for anything thrown.
+   *
+   * @param reason What was thrown.
+   * @param method The method that was called, if the error does not name one yet.
+   * @returns An `RpcError` as it is, if it names a method or none is given. Otherwise one of the
+   * same status that does; of `UNKNOWN`, the thrown error's message and that error as its cause,
+   * for anything that has no status.
+   */
+  static from(reason: unknown, method?: string): RpcError {
+    if (!(reason instanceof RpcError)) {
+      const message = reason instanceof Error ? reason.message : String(reason);
+      return new RpcError(Code.UNKNOWN, message, { method, cause: reason });
+    }
+    if (method === undefined || reason.method !== undefined) return reason;
+    const { code, rawMessage, details } = reason;
+    return new RpcError(code, rawMessage, { details, method, cause: reason });
+  }
+
+  /**
+   * Whether a value is an `RpcError` of this or another copy of the module.
+   *
+   * @param value Anything.
+   * @returns What `instanceof` evaluates to.
+   */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return typeof value === "object" && value !== null && brand in value;
+  }
+}
+
+/**
+ * The name of a status code, as gRPC spells it.
+ *
+ * @param code The number.
+ * @returns Such as `NOT_FOUND`; `CODE_99` for a number that gRPC does not define.
+ */
+export function codeName(code: number): string {
+  return Code[code] ?? `CODE_${code}`;
+}
+
+/**
+ * The error for an aborted signal: `DEADLINE_EXCEEDED` if a timeout aborted it, else `CANCELLED`.
+ *
+ * @param signal The signal.
+ * @param method The method that was called, if one was.
+ * @returns An error with the signal's reason as its cause.
+ */
+export function abortError(signal: AbortSignal, method?: string): RpcError {
+  const cause: unknown = signal.reason;
+  if (cause instanceof DOMException && cause.name === "TimeoutError") {
+    return new RpcError(Code.DEADLINE_EXCEEDED, cause.message, { method, cause });
+  }
+  const plain = cause instanceof DOMException && cause.name === "AbortError";
+  const because = cause instanceof RpcError
+    ? cause.rawMessage
+    : cause instanceof Error
+    ? cause.message
+    : String(cause);
+  return new RpcError(
+    Code.CANCELLED,
+    plain ? "the caller gave up" : `the caller gave up: ${because}`,
+    { method, cause },
+  );
+}

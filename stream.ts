@@ -1,0 +1,231 @@
+/**
+ * One call as its connection sees it, in either role: the messages that have come for it, and how
+ * it ended. All four kinds of call are streams; a unary call is one of a single message each way.
+ *
+ * @module
+ */
+
+import type { Expirable } from "./deadline.ts";
+import { Code, RpcError, type Status } from "./status.ts";
+
+/** How a call ended. */
+export interface Outcome extends Status {
+  /** What led to it, if it did not come from the peer. */
+  cause?: unknown;
+}
+
+/** The outcome of a call that went well. */
+export const SUCCESS: Outcome = { code: Code.OK, message: "", details: [] };
+
+/** What a stream needs of its connection. */
+export interface StreamHost {
+  /** The bytes that wait on a stream have changed by this many. */
+  queued(stream: Stream, bytes: number): void;
+  /** The stream has ended, and is to be forgotten. */
+  forget(stream: Stream): void;
+  /** Calls back when the write queue has room. */
+  whenWritable(callback: () => void): void;
+  /** Takes such a callback back. */
+  cancelWritable(callback: () => void): void;
+}
+
+/** What an empty message waiting in a queue is taken to cost in memory. */
+const MESSAGE_OVERHEAD = 64;
+
+/** One call. */
+export abstract class Stream implements Expirable {
+  /** The id on the wire; zero until the Request is written. */
+  id = 0;
+  /** The connection, once there is one. */
+  host: StreamHost | undefined;
+  /** When the call ends with `DEADLINE_EXCEEDED`, in milliseconds of {@linkcode performance.now}. */
+  readonly deadline: number;
+  /** Whether the peer may send Data: more than one message. */
+  readonly streamsIn: boolean;
+  /** Whether this side may send Data. */
+  readonly streamsOut: boolean;
+  /** Whether this side has sent its last message. */
+  localClosed = false;
+  /** Where the messages come from that are being sent. It is told to stop when the call ends. */
+  source: AsyncIterator<unknown> | Iterator<unknown> | undefined;
+  /** Whether a message was taken since the connection last looked. */
+  taken = false;
+
+  #queue: Uint8Array[] = NO_MESSAGES;
+  #head = 0;
+  #queuedBytes = 0;
+  #remoteClosed = false;
+  #ignoring = false;
+  #outcome: Outcome | undefined;
+  #receive: ((message: Uint8Array | undefined) => void) | undefined;
+  #received: Promise<Uint8Array | undefined> | undefined;
+  #writable: (() => void) | undefined;
+
+  constructor(streamsIn: boolean, streamsOut: boolean, deadline: number) {
+    this.streamsIn = streamsIn;
+    this.streamsOut = streamsOut;
+    this.deadline = deadline;
+  }
+
+  /** How the call ended; `undefined` while it runs. */
+  get outcome(): Outcome | undefined {
+    return this.#outcome;
+  }
+
+  /** Whether the peer has sent its last message. */
+  get remoteClosed(): boolean {
+    return this.#remoteClosed;
+  }
+
+  /** What the received messages that wait are taken to use in memory. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  /** Whether somebody waits for a message. */
+  get waiting(): boolean {
+    return this.#receive !== undefined;
+  }
+
+  /** The deadline has passed. */
+  abstract expire(): void;
+
+  /** The stream has just ended: called once. */
+  protected abstract ended(outcome: Outcome): void;
+
+  /**
+   * The next message, in the order they came.
+   *
+   * @returns The message; `undefined` when there will be none, because the peer has sent its last
+   * or because the call has ended: see {@linkcode Stream.outcome}.
+   */
+  receive(): Promise<Uint8Array | undefined> {
+    if (this.#receive) return this.#received!.then(() => this.receive());
+    if (this.#head < this.#queue.length) return Promise.resolve(this.#shift());
+    if (this.#remoteClosed || this.#outcome) return Promise.resolve(undefined);
+    return this.#received = new Promise((resolve) => this.#receive = resolve);
+  }
+
+  /** A message has come. */
+  push(message: Uint8Array): void {
+    if (this.#ignoring) return;
+    if (this.#receive) {
+      this.taken = true;
+      this.#settle(message);
+      return;
+    }
+    // A copy: a part of a read buffer would keep all of it.
+    if (message.buffer.byteLength > 2 * message.length) message = message.slice();
+    if (this.#queue === NO_MESSAGES) this.#queue = [];
+    this.#queue.push(message);
+    this.#account(message.length + MESSAGE_OVERHEAD);
+  }
+
+  /** The peer will send no more messages. */
+  closeRemote(): void {
+    this.#remoteClosed = true;
+    if (this.#receive) this.#settle(undefined);
+  }
+
+  /** Drops the messages that wait, and those still to come: nobody will take them. */
+  ignoreRemote(): void {
+    this.#ignoring = true;
+    this.#queue = NO_MESSAGES;
+    this.#head = 0;
+    this.#account(-this.#queuedBytes);
+  }
+
+  /**
+   * Ends the call. Messages that wait can still be taken. Only the first end counts.
+   *
+   * @param outcome How.
+   */
+  end(outcome: Outcome): void {
+    if (this.#outcome) return;
+    this.#outcome = outcome;
+    this.#remoteClosed = true;
+    this.host?.forget(this);
+    if (this.#writable) {
+      this.host!.cancelWritable(this.#writable);
+      this.#writable();
+    }
+    if (this.#receive) this.#settle(undefined);
+    this.stopSource();
+    this.ended(outcome);
+  }
+
+  /**
+   * Tells the source that no more is wanted. What it does then concerns nobody any more, so it is
+   * not waited for, and its errors go nowhere.
+   */
+  stopSource(): void {
+    const { source } = this;
+    this.source = undefined;
+    try {
+      Promise.resolve(source?.return?.()).catch(() => {});
+    } catch {
+      // As above.
+    }
+  }
+
+  /** Ends the call and drops the messages that wait. */
+  abandon(outcome: Outcome): void {
+    this.end(outcome);
+    this.ignoreRemote();
+  }
+
+  /** Settles when the write queue has room, or the call has ended. */
+  writable(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#writable = () => {
+        this.#writable = undefined;
+        resolve();
+      };
+      this.host!.whenWritable(this.#writable);
+    });
+  }
+
+  #settle(message: Uint8Array | undefined): void {
+    const receive = this.#receive!;
+    this.#receive = undefined;
+    this.#received = undefined;
+    receive(message);
+  }
+
+  #shift(): Uint8Array {
+    const message = this.#queue[this.#head]!;
+    this.#queue[this.#head++] = EMPTY;
+    if (this.#head === this.#queue.length) {
+      this.#queue = NO_MESSAGES;
+      this.#head = 0;
+    } else if (this.#head > 1024 && this.#head > this.#queue.length >> 1) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#head = 0;
+    }
+    this.taken = true;
+    this.#account(-message.length - MESSAGE_OVERHEAD);
+    return message;
+  }
+
+  #account(bytes: number): void {
+    if (bytes === 0) return;
+    this.#queuedBytes += bytes;
+    this.host?.queued(this, bytes);
+  }
+}
+
+const EMPTY = new Uint8Array(0);
+// Most streams never queue a message, so that the array for it is made only when one does.
+const NO_MESSAGES: Uint8Array[] = [];
+
+/**
+ * The error of a call that ended badly, made where the caller waits, so that its stack shows him.
+ *
+ * @param outcome How the call ended.
+ * @param method The method, as `pkg.Service/Method`.
+ * @returns The error.
+ */
+export function outcomeError(outcome: Outcome, method: string): RpcError {
+  const { code, message, details, cause } = outcome;
+  return new RpcError(code, message, { details, method, cause });
+}

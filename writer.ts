@@ -1,0 +1,185 @@
+/**
+ * Collects bytes to be sent: small things are written in place, large ones are taken as they are.
+ *
+ * @module
+ */
+
+const BUFFER_BYTES = 1 << 15;
+const POOLED_BUFFERS = 16;
+/** Bytes from this length on are not copied. */
+const BY_REFERENCE = 1 << 13;
+
+const encoder = new TextEncoder();
+
+// Buffers between uses. Connections hold one only while they have something to send, so that an
+// idle connection costs none.
+const pool: Uint8Array<ArrayBuffer>[] = [];
+
+/**
+ * Gives a buffer back, if it is one of those that are used again.
+ *
+ * @param chunk A chunk that was taken from a {@linkcode Writer} and is sent.
+ */
+export function recycle(chunk: Uint8Array<ArrayBuffer>): void {
+  if (chunk.buffer.byteLength !== BUFFER_BYTES || chunk.byteOffset !== 0) return;
+  if (pool.length < POOLED_BUFFERS) pool.push(new Uint8Array(chunk.buffer));
+}
+
+/** An append-only sequence of bytes. */
+export class Writer {
+  #buffer = new Uint8Array(0);
+  #at = 0;
+  #chunks: Uint8Array<ArrayBuffer>[] = [];
+
+  /** Makes room for `length` bytes that the calls which follow write without checking. */
+  reserve(length: number): void {
+    if (this.#buffer.length - this.#at >= length) return;
+    this.#seal();
+    this.#buffer = length > BUFFER_BYTES
+      ? new Uint8Array(length)
+      : pool.pop() ?? new Uint8Array(BUFFER_BYTES);
+    this.#at = 0;
+  }
+
+  /** Writes one byte into reserved room. */
+  byte(value: number): void {
+    this.#buffer[this.#at++] = value;
+  }
+
+  /** Writes four bytes, big endian, into reserved room. */
+  uint32(value: number): void {
+    const buffer = this.#buffer;
+    const at = this.#at;
+    buffer[at] = value >>> 24;
+    buffer[at + 1] = value >>> 16;
+    buffer[at + 2] = value >>> 8;
+    buffer[at + 3] = value;
+    this.#at = at + 4;
+  }
+
+  /** Writes a protobuf varint of up to 32 bits into reserved room. */
+  varint(value: number): void {
+    const buffer = this.#buffer;
+    let at = this.#at;
+    while (value > 0x7f) {
+      buffer[at++] = value | 0x80;
+      value >>>= 7;
+    }
+    buffer[at++] = value;
+    this.#at = at;
+  }
+
+  /** Writes a protobuf varint of 64 bits into reserved room. */
+  varint64(value: bigint): void {
+    let rest = BigInt.asUintN(64, value);
+    while (rest > 0x7fn) {
+      this.byte(Number(rest & 0x7fn) | 0x80);
+      rest >>= 7n;
+    }
+    this.byte(Number(rest));
+  }
+
+  /** Writes a string whose {@linkcode utf8Length} is `length` into reserved room. */
+  utf8(value: string, length: number): void {
+    if (length !== value.length || length > 64) {
+      encoder.encodeInto(value, this.#buffer.subarray(this.#at));
+      this.#at += length;
+      return;
+    }
+    const buffer = this.#buffer;
+    let at = this.#at;
+    for (let i = 0; i < length; i++) buffer[at++] = value.charCodeAt(i);
+    this.#at = at;
+  }
+
+  /** Copies bytes into reserved room. */
+  copy(value: Uint8Array): void {
+    this.#buffer.set(value, this.#at);
+    this.#at += value.length;
+  }
+
+  /**
+   * Adds bytes. They need no reserved room, and `reserved` of what was reserved is still needed
+   * behind them. Long ones are kept by reference until they are sent.
+   */
+  bytes(value: Uint8Array, reserved = 0): void {
+    const length = value.length;
+    if (length === 0) return;
+    if (length < BY_REFERENCE) {
+      this.reserve(length + reserved);
+      this.copy(value);
+      return;
+    }
+    // A short head is copied out, so that its buffer serves on.
+    if (this.#at < BY_REFERENCE && this.#at > 0) {
+      this.#chunks.push(this.#buffer.slice(0, this.#at));
+      this.#at = 0;
+    } else this.#seal();
+    this.#chunks.push(value as Uint8Array<ArrayBuffer>);
+    this.reserve(reserved);
+  }
+
+  /** Hands over all bytes so far, in order, and starts anew. */
+  take(): Uint8Array<ArrayBuffer>[] {
+    this.#seal();
+    const chunks = this.#chunks;
+    this.#chunks = [];
+    return chunks;
+  }
+
+  #seal(): void {
+    if (this.#at > 0) this.#chunks.push(this.#buffer.subarray(0, this.#at));
+    this.#buffer = new Uint8Array(0);
+    this.#at = 0;
+  }
+}
+
+/**
+ * The length of a string in UTF-8.
+ *
+ * @param value The string. A lone surrogate counts as the replacement character it becomes.
+ * @returns Bytes.
+ */
+export function utf8Length(value: string): number {
+  let length = value.length;
+  for (let i = 0; i < value.length; i++) {
+    const unit = value.charCodeAt(i);
+    if (unit < 0x80) continue;
+    if (unit < 0x800) length += 1;
+    else if (unit >= 0xd800 && unit < 0xdc00 && isLow(value.charCodeAt(i + 1))) {
+      length += 2; // four bytes for the pair
+      i++;
+    } else length += 2;
+  }
+  return length;
+}
+
+function isLow(unit: number): boolean {
+  return unit >= 0xdc00 && unit < 0xe000;
+}
+
+/**
+ * The length of a number as a protobuf varint.
+ *
+ * @param value From 0 to 2^32 - 1.
+ * @returns Bytes.
+ */
+export function varintLength(value: number): number {
+  if (value < 0x80) return 1;
+  if (value < 0x4000) return 2;
+  if (value < 0x200000) return 3;
+  return value < 0x10000000 ? 4 : 5;
+}
+
+/**
+ * The length of a 64-bit number as a protobuf varint.
+ *
+ * @param value Signed or unsigned.
+ * @returns Bytes.
+ */
+export function varint64Length(value: bigint): number {
+  let rest = BigInt.asUintN(64, value) >> 7n;
+  let length = 1;
+  for (; rest > 0n; rest >>= 7n) length++;
+  return length;
+}
