@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Code, RpcError } from "./status.ts";
+import { abortError, Code, RpcError } from "./status.ts";
 
 /** A unix socket. */
 export interface UnixAddress {
@@ -37,7 +37,7 @@ export interface VsockAddress {
 /**
  * An address in one of its forms: what `Deno.connect` and `Deno.listen` take, or a string:
  * `unix:///run/x.sock`, `unix:relative.sock`, `unix-abstract:name`, `unix://@name`,
- * `tcp://host:port`, `vsock://cid:port`.
+ * `tcp://host:port`, `vsock://cid:port`; or a path that starts with `/`, `./` or `../`.
  */
 export type Address = string | UnixAddress | TcpAddress | VsockAddress;
 
@@ -45,7 +45,7 @@ export type Address = string | UnixAddress | TcpAddress | VsockAddress;
 export type ParsedAddress = Required<UnixAddress> | Required<TcpAddress> | VsockAddress;
 
 const FORMS = "unix:///absolute/path, unix:relative/path, unix-abstract:name, unix://@name, " +
-  "tcp://host:port or vsock://cid:port";
+  "tcp://host:port, vsock://cid:port, or a path with a slash in front";
 
 /** The longest path of a unix socket in bytes, which the system's `sockaddr_un` sets. */
 const PATH_BYTES = Deno.build.os === "linux" ? 107 : 103;
@@ -94,10 +94,8 @@ export function parseAddress(address: Address): ParsedAddress {
 function parseText(text: string): Address {
   const fail = (why: string) => new TypeError(`Cannot use address ${JSON.stringify(text)}: ${why}`);
   const [, scheme, rest] = /^([a-z-]+):(.*)$/s.exec(text) ?? [];
-  if (scheme === undefined || rest === undefined) {
-    const path = text.includes("/") ? `; for a path, write ${JSON.stringify(`unix:${text}`)}` : "";
-    throw fail(`expected ${FORMS}${path}`);
-  }
+  if (/^\.{0,2}\//.test(text)) return { path: text };
+  if (scheme === undefined || rest === undefined) throw fail(`expected ${FORMS}`);
   if (scheme === "unix-abstract") return { path: `\0${rest}` };
   if (scheme === "unix") {
     if (!rest.startsWith("//")) return { path: rest };
@@ -241,7 +239,9 @@ export async function dial(address: ParsedAddress, options: DialOptions): Promis
   const signals = options.signal ? [options.signal] : [];
   const timeout = timeoutMs === undefined ? undefined : new AbortController();
   if (timeout) signals.push(timeout.signal);
-  const timer = timeout && setTimeout(() => timeout.abort(TIMEOUT), Math.max(0, timeoutMs!));
+  const expire = () => timeout!.abort(new DOMException("out of time", "TimeoutError"));
+  const timer = timeout && setTimeout(expire, timeoutMs);
+  if (timeoutMs !== undefined && timeoutMs <= 0) expire();
   const signal = AbortSignal.any(signals);
   let last: unknown;
   try {
@@ -258,22 +258,14 @@ export async function dial(address: ParsedAddress, options: DialOptions): Promis
   } catch (cause) {
     if (cause instanceof Deno.errors.NotCapable) throw cause;
     if (!signal.aborted) throw dialError(name, cause);
-    const late = signal.reason === TIMEOUT || isTimeout(signal.reason);
+    const { code, rawMessage } = abortError(signal);
     const lastly = last === undefined ? "" : `; the last try: ${reasonOf(last)}`;
-    throw new RpcError(
-      late ? Code.DEADLINE_EXCEEDED : Code.CANCELLED,
-      `cannot connect to ${name}: ${late ? "out of time" : "the caller gave up"}${lastly}`,
-      { cause: last ?? signal.reason },
-    );
+    throw new RpcError(code, `cannot connect to ${name}: ${rawMessage}${lastly}`, {
+      cause: last ?? signal.reason,
+    });
   } finally {
     clearTimeout(timer);
   }
-}
-
-const TIMEOUT = Symbol("timeout");
-
-function isTimeout(reason: unknown): boolean {
-  return reason instanceof DOMException && reason.name === "TimeoutError";
 }
 
 async function open(address: ParsedAddress, signal: AbortSignal): Promise<ByteConnection> {

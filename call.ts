@@ -8,8 +8,8 @@ import type { Deadlines } from "./deadline.ts";
 import { type SendHost, sendMessages } from "./messages.ts";
 import { Metadata, type MetadataInit } from "./metadata.ts";
 import type { CallDefaults, CallOptions, Messages, Method } from "./service.ts";
-import { abortError, Code, RpcError } from "./status.ts";
-import { type Outcome, Stream } from "./stream.ts";
+import { abortError, Code } from "./status.ts";
+import { type Outcome, outcomeOf, Stream } from "./stream.ts";
 
 /** A call, from the client's options to its outcome. */
 export class Call extends Stream implements EventListenerObject {
@@ -65,8 +65,7 @@ export class Call extends Stream implements EventListenerObject {
 
   /** The signal was aborted. */
   handleEvent(): void {
-    const { code, rawMessage, details, cause } = abortError(this.#signal!);
-    this.cancel({ code, message: rawMessage, details, cause });
+    this.cancel(outcomeOf(abortError(this.#signal!)));
   }
 
   expire(): void {
@@ -89,8 +88,7 @@ export class Call extends Stream implements EventListenerObject {
       await sendMessages(this, connection, this.method.input, requests, this.method.path);
       if (!this.outcome) connection.sendClose(this);
     } catch (error) {
-      const { code, rawMessage: message, details, cause } = RpcError.from(error);
-      this.cancel({ code, message, details, cause });
+      this.cancel(outcomeOf(error));
     }
   }
 }

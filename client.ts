@@ -34,7 +34,7 @@ import {
   type ServiceClient,
 } from "./service.ts";
 import { Code, RpcError } from "./status.ts";
-import { type Outcome, outcomeError, SUCCESS } from "./stream.ts";
+import { type Outcome, outcomeError, outcomeOf, SUCCESS } from "./stream.ts";
 
 /** What {@linkcode connect} may be told. */
 export interface ConnectOptions extends DialOptions {
@@ -108,7 +108,11 @@ export class Client implements AsyncDisposable {
     const { onClose } = options;
     this.#connection = new ClientConnection(conn, name, limits, (error) => {
       this.#deadlines.close();
-      onClose?.(error);
+      try {
+        onClose?.(error);
+      } catch {
+        // There is nobody left to tell.
+      }
     });
     this.closed = this.#connection.run();
   }
@@ -303,7 +307,7 @@ class ClientConnection extends Connection<Call> {
       const request = { method: method.encoded, payload, timeoutNano, metadata };
       this.sendRequest(this.#nextId, flags, request);
     } catch (error) {
-      return call.end(toOutcome(error));
+      return call.end(outcomeOf(error));
     }
     call.id = this.#nextId;
     this.#nextId += 2;
@@ -341,7 +345,7 @@ class ClientConnection extends Connection<Call> {
   oversized(streamId: number, type: number, _flags: number, length: number): void {
     if (type !== FrameType.Response && type !== FrameType.Data) return;
     const call = this.streams.get(streamId);
-    call?.cancel(toOutcome(oversizedError(length, this.limits.messageBytes)));
+    call?.cancel(outcomeOf(oversizedError(length, this.limits.messageBytes)));
   }
 
   protected endOfInput(): Promise<void> {
@@ -356,7 +360,7 @@ class ClientConnection extends Connection<Call> {
   }
 
   protected closedOutcome(): Outcome {
-    if (this.#error) return toOutcome(this.#error);
+    if (this.#error) return outcomeOf(this.#error);
     return { code: Code.CANCELLED, message: `connection to ${this.name} is closed`, details: [] };
   }
 }
@@ -365,13 +369,7 @@ function wireTimeout(deadline: number): bigint {
   if (deadline === Infinity) return 0n;
   // Zero would mean that there is no deadline, and a negative number never to some servers.
   const nanoseconds = Math.max(1, Math.round((deadline - performance.now()) * 1e6));
-  const timeout = BigInt(nanoseconds);
-  return timeout < LONGEST_TIMEOUT ? timeout : LONGEST_TIMEOUT;
-}
-
-function toOutcome(error: unknown): Outcome {
-  const { code, rawMessage: message, details, cause } = RpcError.from(error);
-  return { code, message, details, cause };
+  return nanoseconds < 2 ** 63 ? BigInt(nanoseconds) : LONGEST_TIMEOUT;
 }
 
 function internal(message: string, cause?: unknown): Outcome {

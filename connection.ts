@@ -25,7 +25,7 @@ import {
 import type { Limits } from "./limits.ts";
 import { Output } from "./output.ts";
 import { Code, RpcError } from "./status.ts";
-import type { Outcome, Stream, StreamHost } from "./stream.ts";
+import { type Outcome, outcomeOf, type Stream, type StreamHost } from "./stream.ts";
 
 const NO_DATA = new Uint8Array(0);
 
@@ -142,32 +142,37 @@ export abstract class Connection<Call extends Stream> implements FrameSink, Stre
     }
   }
 
-  /** Ends the connection because of an error, which goes to {@linkcode Connection.ended}. */
+  /**
+   * Ends the connection because of an error, which goes to {@linkcode Connection.ended}.
+   *
+   * @param cause What was thrown, or what has happened.
+   */
   fail(cause: unknown): void {
     if (this.#closed) return;
     const calls = this.streams.size;
     const inFlight = calls === 0
       ? ""
       : ` with ${calls} ${calls === 1 ? "call" : "calls"} in flight`;
-    const because = cause instanceof RpcError
-      ? cause.rawMessage
-      : cause instanceof Error
-      ? cause.message
-      : String(cause);
-    const code = cause instanceof RpcError ? cause.code : Code.UNAVAILABLE;
+    const { code, message } = cause instanceof Error
+      ? outcomeOf(cause)
+      : { code: Code.UNAVAILABLE, message: String(cause) };
     this.close(
-      new RpcError(code, `connection to ${this.name} lost${inFlight}: ${because}`, { cause }),
+      new RpcError(
+        code === Code.UNKNOWN ? Code.UNAVAILABLE : code,
+        `connection to ${this.name} lost${inFlight}: ${message}`,
+        { cause: cause instanceof Error ? cause : undefined },
+      ),
     );
   }
 
   /**
    * Ends the connection, and with it its calls.
    *
-   * @param error Why, if not because this side is done with it.
-   * @param outcome How its calls end, if not with that error.
+   * @param error Why, if not because one side is done with it.
    */
-  close(error?: RpcError, outcome: Outcome = error ?? this.closedOutcome()): void {
+  close(error?: RpcError): void {
     if (this.#closed) return;
+    const outcome = error ? outcomeOf(error) : this.closedOutcome();
     this.#closed = true;
     try {
       this.#conn.close();

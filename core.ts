@@ -70,7 +70,7 @@ export {
   type MessageStream,
   type MethodDescriptor,
   type MethodKind,
-  type MethodName,
+  type NamedMethods,
   type Received,
   type Sendable,
   type ServiceClient,

@@ -45,7 +45,7 @@ export class Deadlines {
   #set(due: number): void {
     clearTimeout(this.#timer);
     this.#due = due;
-    const delay = Math.min(Math.ceil(due - performance.now()), LONGEST_DELAY);
+    const delay = Math.max(1, Math.min(Math.ceil(due - performance.now()), LONGEST_DELAY));
     this.#timer = setTimeout(() => this.#fire(), delay);
     // A call keeps the process alive through its connection; the timer must not do so after it.
     Deno.unrefTimer(this.#timer as unknown as number);

@@ -65,7 +65,9 @@ const LARGEST: Readonly<Limits> = {
  * @throws {RangeError} If a value is not a whole number, or outside what the field allows.
  * @throws {TypeError} If there is no such limit.
  */
-export function resolveLimits(limits: Partial<Limits> = {}): Readonly<Limits> {
+export function resolveLimits(
+  limits: { [Name in keyof Limits]?: Limits[Name] | undefined } = {},
+): Readonly<Limits> {
   const resolved = { ...DEFAULTS };
   for (const [name, value] of Object.entries(limits) as [keyof Limits, number | undefined][]) {
     if (value === undefined) continue;

@@ -47,8 +47,8 @@ export class Metadata implements Iterable<[key: string, value: string]> {
       return;
     }
     for (const [key, value] of Object.entries(init)) {
-      if (typeof value === "string") this.append(key, value);
-      else for (const each of value) this.append(key, each);
+      if (Array.isArray(value)) { for (const each of value) this.append(key, each); }
+      else this.append(key, value as string);
     }
   }
 

@@ -185,7 +185,8 @@ export class Server implements AsyncDisposable {
     signal?.removeEventListener("abort", force);
     await this.#each((connection) => connection.force());
     this.close();
-    await this.#over();
+    // A failure to start is not this caller's: whoever waits for `finished` hears of it.
+    await this.finished.catch(() => {});
   }
 
   /** Closes everything at once. Callers of calls in flight get `UNAVAILABLE`. */

@@ -16,7 +16,7 @@ import { Metadata } from "./metadata.ts";
 import type { Route, Router } from "./router.ts";
 import type { Messages } from "./service.ts";
 import { Code, RpcError, type Status } from "./status.ts";
-import { type Outcome, SUCCESS } from "./stream.ts";
+import { type Outcome, outcomeOf, SUCCESS } from "./stream.ts";
 
 /** What a connection needs of its server. */
 export interface ServerHost {
@@ -139,8 +139,7 @@ export class ServerConnection extends Connection<ServerCall> {
       call.end(SUCCESS);
     } catch (error) {
       if (!(error instanceof RpcError)) this.#server.report(error, method.path);
-      const { code, rawMessage: message, details } = RpcError.from(error);
-      this.#fail(call, { code, message, details });
+      this.#fail(call, outcomeOf(error));
     }
   }
 
@@ -194,10 +193,10 @@ export class ServerConnection extends Connection<ServerCall> {
 
   oversized(streamId: number, type: number, _flags: number, length: number): void {
     if (type !== FrameType.Request && type !== FrameType.Data) return;
-    const status = oversizedError(length, this.limits.messageBytes);
+    const status = outcomeOf(oversizedError(length, this.limits.messageBytes));
     const call = type === FrameType.Data ? this.streams.get(streamId) : undefined;
-    if (call) this.#fail(call, { ...status, message: status.rawMessage });
-    else this.#reject(streamId, status.code, status.rawMessage);
+    if (call) this.#fail(call, status);
+    else this.#reject(streamId, status.code, status.message);
   }
 
   // A client has nothing to answer.

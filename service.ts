@@ -130,26 +130,29 @@ export type Sendable<Type> = Type extends DescMessage ? MessageInitShape<Type>
   : never;
 
 /**
- * The name of a method on a client and on a handler object. A method called `then` would make the
- * object a thenable, which `await` calls, so it gets a dollar sign.
+ * The descriptors of a service's methods, by the names that these have on clients and on handler
+ * objects. A method called `then` would make the object a thenable, which `await` calls, so it
+ * gets a dollar sign.
  */
-export type MethodName<Name> = Name extends "then" ? "then$" : Name;
+export type NamedMethods<Service extends AnyService> = "then" extends keyof Service["method"]
+  ? Omit<Service["method"], "then"> & { then$: Service["method"]["then"] }
+  : Service["method"];
 
 /** The methods of a service as a client calls them. */
 export type ServiceClient<Service extends AnyService> = {
-  [Name in keyof Service["method"] as MethodName<Name>]: ClientMethod<
-    Service["method"][Name]["methodKind"],
-    Sendable<Service["method"][Name]["input"]>,
-    Received<Service["method"][Name]["output"]>
+  [Name in keyof NamedMethods<Service>]: ClientMethod<
+    NamedMethods<Service>[Name]["methodKind"],
+    Sendable<NamedMethods<Service>[Name]["input"]>,
+    Received<NamedMethods<Service>[Name]["output"]>
   >;
 };
 
 /** The methods of a service as a server implements them. */
 export type ServiceHandlers<Service extends AnyService, Context> = {
-  [Name in keyof Service["method"] as MethodName<Name>]: HandlerMethod<
-    Service["method"][Name]["methodKind"],
-    Received<Service["method"][Name]["input"]>,
-    Sendable<Service["method"][Name]["output"]>,
+  [Name in keyof NamedMethods<Service>]: HandlerMethod<
+    NamedMethods<Service>[Name]["methodKind"],
+    Received<NamedMethods<Service>[Name]["input"]>,
+    Sendable<NamedMethods<Service>[Name]["output"]>,
     Context
   >;
 };

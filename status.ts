@@ -99,7 +99,7 @@ const brand = Symbol.for("@ttrpc/ttrpc/RpcError");
  * }
  * ```
  */
-export class RpcError extends Error implements Status {
+export class RpcError extends Error {
   /** The name of the class. */
   override readonly name: string = "RpcError";
   /** Why the call failed. */

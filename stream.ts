@@ -229,3 +229,14 @@ export function outcomeError(outcome: Outcome, method: string): RpcError {
   const { code, message, details, cause } = outcome;
   return new RpcError(code, message, { details, method, cause });
 }
+
+/**
+ * The outcome of a call for which something was thrown.
+ *
+ * @param error What was thrown.
+ * @returns Its status; `UNKNOWN` if it has none.
+ */
+export function outcomeOf(error: unknown): Outcome {
+  const { code, rawMessage: message, details, cause } = RpcError.from(error);
+  return { code, message, details, cause };
+}

@@ -104,7 +104,6 @@ export class Writer {
    */
   bytes(value: Uint8Array, reserved = 0): void {
     const length = value.length;
-    if (length === 0) return;
     if (length < BY_REFERENCE) {
       this.reserve(length + reserved);
       this.copy(value);

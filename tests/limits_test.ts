@@ -1,0 +1,39 @@
+import { deepEqual, throws } from "node:assert/strict";
+import { type Limits, resolveLimits } from "../limits.ts";
+
+Deno.test("resolveLimits() gives the documented defaults", () => {
+  deepEqual(resolveLimits(), {
+    messageBytes: 4_194_304,
+    concurrentCalls: 10_000,
+    streamQueueBytes: 1_048_576,
+    connectionQueueBytes: 8_388_608,
+    stallTimeoutMs: 5_000,
+  });
+});
+
+Deno.test("resolveLimits() takes what is set and leaves out what is undefined", () => {
+  const limits = { messageBytes: 16_777_215, stallTimeoutMs: 0, concurrentCalls: undefined };
+  deepEqual(resolveLimits(limits), {
+    ...resolveLimits(),
+    messageBytes: 16_777_215,
+    stallTimeoutMs: 0,
+  });
+});
+
+Deno.test("resolveLimits() names a limit that is out of range", () => {
+  throws(() => resolveLimits({ messageBytes: 16_777_216 }), {
+    name: "RangeError",
+    message: 'Cannot set limit "messageBytes" to 16777216: ' +
+      "it takes a whole number from 1 to 16777215",
+  });
+  for (const value of [0, -1, 1.5, NaN, Infinity]) {
+    throws(() => resolveLimits({ concurrentCalls: value }), RangeError);
+  }
+});
+
+Deno.test("resolveLimits() names a limit that there is not", () => {
+  throws(() => resolveLimits({ messages: 1 } as unknown as Partial<Limits>), {
+    name: "TypeError",
+    message: 'Cannot set limit "messages": there is none of that name',
+  });
+});

@@ -1,0 +1,180 @@
+// The repository keeps what it says: generated code is current, the documentation complete, the
+// permissions exact, the layers in order.
+
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { SocketFolder } from "./fixture.ts";
+
+const root = new URL("..", import.meta.url).pathname;
+
+interface Output {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+async function deno(args: string[]): Promise<Output> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args,
+    cwd: root,
+    env: { NO_COLOR: "1" },
+    stdout: "piped",
+    stderr: "piped",
+  }).output();
+  const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+  return { code, stdout: decode(stdout), stderr: decode(stderr) };
+}
+
+async function files(folder: string): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for await (const { name, isDirectory } of Deno.readDir(folder)) {
+    if (!isDirectory) found.set(name, await Deno.readTextFile(`${folder}/${name}`));
+    else {for (const [path, text] of await files(`${folder}/${name}`)) {
+        found.set(`${name}/${path}`, text);
+      }}
+  }
+  return found;
+}
+
+Deno.test("generating again changes nothing", async () => {
+  using place = new SocketFolder();
+  const { code, stderr } = await deno([
+    "run",
+    "--allow-all",
+    "npm:@bufbuild/buf@1.74.0",
+    "generate",
+    "--output",
+    place.folder,
+  ]);
+  equal(code, 0, stderr);
+  deepEqual(await files(`${place.folder}/gen`), await files(`${root}/gen`));
+});
+
+Deno.test("every exported symbol is documented", async () => {
+  const { exports } = JSON.parse(await Deno.readTextFile(`${root}/deno.json`));
+  const { stderr } = await deno(["doc", "--lint", ...Object.values<string>(exports)]);
+  const findings = stderr.split("\n").filter((line) => line.startsWith("error["));
+  // Two types of protobuf-es are passed on under their own names, and documented there.
+  const borrowed = ["MessageShape", "MessageInitShape"];
+  deepEqual(
+    findings,
+    borrowed.map((type) =>
+      `error[private-type-ref]: public type '${type}' references private type '${type}'`
+    ),
+  );
+});
+
+interface Module {
+  specifier: string;
+  dependencies?: { code?: { specifier?: string } }[];
+}
+
+/** The modules that are loaded with one; not those that only types come from. */
+async function loadedWith(module: string): Promise<string[]> {
+  const { stdout } = await deno(["info", "--json", module]);
+  const { modules, roots } = JSON.parse(stdout) as { modules: Module[]; roots: string[] };
+  const known = new Map(modules.map((module) => [module.specifier, module]));
+  const loaded = new Set(roots);
+  for (const specifier of loaded) {
+    for (const { code } of known.get(specifier)?.dependencies ?? []) {
+      if (code?.specifier !== undefined) loaded.add(code.specifier);
+    }
+  }
+  return [...loaded];
+}
+
+Deno.test("the core does not load protobuf-es", async () => {
+  const protobuf = (specifiers: string[]) => specifiers.filter((name) => /bufbuild/.test(name));
+  deepEqual(protobuf(await loadedWith("core.ts")), []);
+  ok(protobuf(await loadedWith("mod.ts")).length > 0);
+});
+
+Deno.test("imports point downwards only", async () => {
+  const layers = [
+    ["codec.ts", "limits.ts", "metadata.ts", "writer.ts", "deadline.ts"],
+    ["status.ts"],
+    ["framing.ts", "envelope.ts", "address.ts", "output.ts", "stream.ts"],
+    ["service.ts", "listen.ts"],
+    ["messages.ts", "connection.ts"],
+    ["call.ts", "context.ts"],
+    ["router.ts"],
+    ["client.ts", "server_connection.ts"],
+    ["server.ts"],
+    ["core.ts", "protobuf.ts"],
+    ["mod.ts"],
+  ];
+  const height = new Map(layers.flatMap((names, at) => names.map((name) => [name, at] as const)));
+  for (const name of height.keys()) {
+    const text = await Deno.readTextFile(`${root}/${name}`);
+    for (const [, imported] of text.matchAll(/^(?:import|export)[^;]*?"\.\/(\w+\.ts)";/gms)) {
+      ok(height.has(imported!), `${imported} has no layer`);
+      ok(height.get(imported!)! < height.get(name)!, `${name} imports ${imported}`);
+    }
+  }
+  for await (const { name } of Deno.readDir(root)) {
+    if (name.endsWith(".ts")) ok(height.has(name), `${name} has no layer`);
+  }
+});
+
+Deno.test("the permissions in the README are enough, and each is needed", async () => {
+  using socket = new SocketFolder();
+  const { path } = socket;
+  const net = `--allow-net=unix:${path}`;
+  const files = [`--allow-read=${path}`, `--allow-write=${path}`];
+  const serverFlags = [net, ...files, "--allow-sys"];
+
+  for (const left of serverFlags) {
+    const flags = serverFlags.filter((flag) => flag !== left);
+    const { code, stderr } = await deno([
+      "run",
+      "--no-prompt",
+      ...flags,
+      "examples/greeter_server.ts",
+      path,
+    ]);
+    equal(code, 1, left);
+    ok(/NotCapable|allow-sys/.test(stderr), stderr);
+  }
+
+  const server = new Deno.Command(Deno.execPath(), {
+    args: ["run", "--no-prompt", ...serverFlags, "examples/greeter_server.ts", path],
+    cwd: root,
+    stdout: "piped",
+    stderr: "inherit",
+  }).spawn();
+  const stdout = server.stdout.getReader();
+  equal(new TextDecoder().decode((await stdout.read()).value), `listening on ${path}\n`);
+
+  const clientFlags = [net, ...files];
+  const client = ["examples/greeter_client.ts", `unix://${path}`, "Ada"];
+  deepEqual(await deno(["run", "--no-prompt", ...clientFlags, ...client]), {
+    code: 0,
+    stdout: "Hello Ada\n",
+    stderr: "",
+  });
+  for (const left of clientFlags) {
+    const flags = clientFlags.filter((flag) => flag !== left);
+    const { code, stderr } = await deno(["run", "--no-prompt", ...flags, ...client]);
+    equal(code, 1, left);
+    ok(/NotCapable/.test(stderr), stderr);
+  }
+
+  server.kill("SIGTERM");
+  equal((await server.status).code, 0);
+  await stdout.cancel();
+});
+
+Deno.test("the demo runs through", async () => {
+  const { code, stdout, stderr } = await deno(["task", "--quiet", "demo"]);
+  equal(code, 0, stderr);
+  for (const line of [/Hello Deno/, /NOT_FOUND: no such task/, /DEADLINE_EXCEEDED/, /is gone/]) {
+    ok(line.test(stdout), stdout);
+  }
+});
+
+Deno.test("no module prints anything", async () => {
+  for await (const { name } of Deno.readDir(root)) {
+    if (!name.endsWith(".ts")) continue;
+    const code = (await Deno.readTextFile(`${root}/${name}`)).replace(/^ *(\*|\/\/|\/\*).*$/gm, "");
+    ok(!/\bconsole\./.test(code), name);
+  }
+});

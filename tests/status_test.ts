@@ -1,0 +1,103 @@
+import { create } from "@bufbuild/protobuf";
+import { anyPack, DurationSchema, StringValueSchema } from "@bufbuild/protobuf/wkt";
+import { Code, RpcError } from "@ttrpc/ttrpc";
+import { deepEqual, equal, ok, throws } from "node:assert/strict";
+import { abortError, codeName } from "../status.ts";
+
+Deno.test("Code has gRPC's names and numbers", () => {
+  const names =
+    "OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS " +
+    "PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED " +
+    "INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED";
+  equal(Array.from({ length: 17 }, (_, code) => Code[code]).join(" "), names);
+});
+
+Deno.test("RpcError names the method and the code in its message", () => {
+  const method = "pkg.Service/Method";
+  equal(
+    new RpcError(Code.NOT_FOUND, "no such task", { method }).message,
+    "pkg.Service/Method: NOT_FOUND: no such task",
+  );
+  equal(new RpcError(Code.NOT_FOUND, "no such task").message, "NOT_FOUND: no such task");
+  equal(new RpcError(Code.NOT_FOUND, "").message, "NOT_FOUND");
+  equal(new RpcError(99 as Code, "new").message, "CODE_99: new");
+});
+
+Deno.test("RpcError keeps what it was made of", () => {
+  const cause = new Error("why");
+  const details = [{ typeUrl: "x/Y", value: new Uint8Array([1]) }];
+  const error = new RpcError(Code.ABORTED, "text", { details, cause, method: "s/m" });
+  equal(error.name, "RpcError");
+  equal(error.code, Code.ABORTED);
+  equal(error.rawMessage, "text");
+  equal(error.cause, cause);
+  equal(error.method, "s/m");
+  deepEqual(error.details, details);
+  equal("cause" in new RpcError(Code.ABORTED, "text"), false);
+});
+
+Deno.test("RpcError cannot be made of OK or of what is no code", () => {
+  for (const code of [0, NaN, 1.5, 2 ** 40]) {
+    throws(() => new RpcError(code as Code, "fine"), RangeError);
+  }
+});
+
+Deno.test("instanceof RpcError holds for another copy of the module", async () => {
+  const other: { RpcError: typeof RpcError } = await import(
+    `data:text/javascript,${
+      encodeURIComponent(`
+        export class RpcError extends Error {
+          constructor() {
+            super("foreign");
+            Object.defineProperty(this, Symbol.for("@ttrpc/ttrpc/RpcError"), { value: true });
+          }
+        }`)
+    }`
+  );
+  ok(new other.RpcError(Code.ABORTED, "") instanceof RpcError);
+  for (const value of [new Error("plain"), null, undefined, 1, {}, "RpcError"]) {
+    equal((value as unknown) instanceof RpcError, false);
+  }
+});
+
+Deno.test("RpcError.findDetails() decodes the details of one type, in order", () => {
+  const error = new RpcError(Code.UNAVAILABLE, "later", {
+    details: [
+      anyPack(DurationSchema, create(DurationSchema, { seconds: 1n })),
+      anyPack(StringValueSchema, create(StringValueSchema, { value: "x" })),
+      anyPack(DurationSchema, create(DurationSchema, { seconds: 2n })),
+      { typeUrl: "type.googleapis.com/google.protobuf.Duration", value: new Uint8Array([8]) },
+      { typeUrl: "google.protobuf.Duration", value: new Uint8Array([8, 3]) },
+    ],
+  });
+  deepEqual(error.findDetails(DurationSchema).map(({ seconds }) => seconds), [1n, 2n, 3n]);
+  deepEqual(error.findDetails(StringValueSchema).map(({ value }) => value), ["x"]);
+});
+
+Deno.test("RpcError.from() keeps a status and makes UNKNOWN of anything else", () => {
+  const error = new RpcError(Code.ABORTED, "a");
+  equal(RpcError.from(error), error);
+  const named = RpcError.from(error, "s/m");
+  deepEqual([named.message, named.cause], ["s/m: ABORTED: a", error]);
+  equal(RpcError.from(named, "t/n"), named);
+  const plain = new TypeError("bad");
+  const made = RpcError.from(plain, "s/m");
+  deepEqual([made.message, made.cause], ["s/m: UNKNOWN: bad", plain]);
+  equal(RpcError.from("text").rawMessage, "text");
+});
+
+Deno.test("codeName() names unknown codes by their number", () => {
+  equal(codeName(5), "NOT_FOUND");
+  equal(codeName(-3), "CODE_-3");
+});
+
+Deno.test("abortError() tells a timeout from any other abort", () => {
+  const timeout = AbortSignal.abort(new DOMException("too slow", "TimeoutError"));
+  equal(abortError(timeout).message, "DEADLINE_EXCEEDED: too slow");
+  equal(abortError(AbortSignal.abort()).message, "CANCELLED: the caller gave up");
+  const reason = new Error("changed my mind");
+  const error = abortError(AbortSignal.abort(reason), "s/m");
+  equal(error.message, "s/m: CANCELLED: the caller gave up: changed my mind");
+  equal(error.cause, reason);
+  equal(abortError(AbortSignal.abort("text")).rawMessage, "the caller gave up: text");
+});
