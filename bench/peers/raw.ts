@@ -1,0 +1,85 @@
+// The floor: what Deno's sockets alone take for the same bytes. Messages have a fixed length and
+// no header. The server answers whole messages only, as whatever looks into them must.
+
+import { type Meter, payloadOf, runPeer } from "./peer.ts";
+import type { Plan } from "../workloads.ts";
+
+const BUFFER_BYTES = 1 << 16;
+
+async function echo(conn: Deno.Conn, plan: Plan): Promise<void> {
+  const messages = new MessageReader(conn, plan);
+  for (let whole = await messages.read(); whole; whole = await messages.read()) {
+    await writeAll(conn, whole);
+  }
+}
+
+async function load(conn: Deno.Conn, plan: Plan, meter: Meter): Promise<void> {
+  const { bytes, inFlight } = plan;
+  const perWrite = Math.min(inFlight, Math.ceil(BUFFER_BYTES / bytes));
+  const batch = payloadOf({ ...plan, bytes: bytes * perWrite });
+  const send = async (count: number) => {
+    for (let left = count; left > 0; left -= perWrite) {
+      await writeAll(conn, batch.subarray(0, bytes * Math.min(left, perWrite)));
+    }
+  };
+  const messages = new MessageReader(conn, plan);
+  // Reading goes on while requests are written, or both sides could wait for each other to read.
+  let sent = send(inFlight);
+  for (let due = inFlight; due > 0;) {
+    const whole = await messages.read();
+    if (!whole) throw new Error("the server closed the connection");
+    const count = whole.length / bytes;
+    meter.completed(count);
+    if (meter.over) due -= count;
+    else sent = sent.then(() => send(count));
+  }
+  await sent;
+}
+
+/** Reads messages of a fixed length into one buffer. */
+class MessageReader {
+  readonly #conn: Deno.Conn;
+  readonly #bytes: number;
+  readonly #buffer: Uint8Array<ArrayBuffer>;
+  #taken = 0;
+  #end = 0;
+
+  constructor(conn: Deno.Conn, { bytes }: Plan) {
+    this.#conn = conn;
+    this.#bytes = bytes;
+    this.#buffer = new Uint8Array(Math.max(bytes, BUFFER_BYTES));
+  }
+
+  /** One message or more, valid until the next read; nothing at the end. */
+  async read(): Promise<Uint8Array | undefined> {
+    const buffer = this.#buffer;
+    buffer.copyWithin(0, this.#taken, this.#end);
+    this.#end -= this.#taken;
+    this.#taken = 0;
+    while (this.#end < this.#bytes) {
+      const length = await this.#conn.read(buffer.subarray(this.#end));
+      if (length === null) return undefined;
+      this.#end += length;
+    }
+    this.#taken = this.#end - this.#end % this.#bytes;
+    return buffer.subarray(0, this.#taken);
+  }
+}
+
+async function writeAll(conn: Deno.Conn, bytes: Uint8Array): Promise<void> {
+  for (let rest = bytes; rest.length > 0;) rest = rest.subarray(await conn.write(rest));
+}
+
+await runPeer({
+  serve(path, plan) {
+    const listener = Deno.listen({ transport: "unix", path });
+    void (async () => {
+      for await (const conn of listener) void echo(conn, plan);
+    })();
+  },
+
+  async connect(path, plan) {
+    const conn = await Deno.connect({ transport: "unix", path });
+    return (meter) => load(conn, plan, meter);
+  },
+});
