@@ -8,8 +8,17 @@ import type { Deadlines } from "./deadline.ts";
 import { type SendHost, sendMessages } from "./messages.ts";
 import { Metadata, type MetadataInit } from "./metadata.ts";
 import type { CallDefaults, CallOptions, Messages, Method } from "./service.ts";
+import type { Tally } from "./stats.ts";
 import { abortError, Code } from "./status.ts";
 import { type Outcome, outcomeOf, Stream } from "./stream.ts";
+
+/** What a call needs of its client. */
+export interface CallKeeper {
+  /** Watches deadlines. */
+  readonly deadlines: Deadlines;
+  /** Counts. */
+  readonly tally: Tally;
+}
 
 /** A call, from the client's options to its outcome. */
 export class Call extends Stream implements EventListenerObject {
@@ -17,7 +26,7 @@ export class Call extends Stream implements EventListenerObject {
   readonly method: Method;
   readonly #timeoutMs: number | undefined;
   readonly #signal: AbortSignal | undefined;
-  readonly #deadlines: Deadlines;
+  readonly #client: CallKeeper;
   #connection: SendHost | undefined;
 
   /**
@@ -25,10 +34,10 @@ export class Call extends Stream implements EventListenerObject {
    *
    * @param method What to call.
    * @param options How.
-   * @param deadlines Watches the deadline.
+   * @param client Watches the deadline, and counts the call.
    * @throws {RangeError} If `timeoutMs` is not a number.
    */
-  constructor(method: Method, options: CallOptions, deadlines: Deadlines) {
+  constructor(method: Method, options: CallOptions, client: CallKeeper) {
     const { timeoutMs, signal } = options;
     if (timeoutMs !== undefined && (typeof timeoutMs !== "number" || Number.isNaN(timeoutMs))) {
       throw new RangeError(`Cannot call ${method.path} with a timeout of ${timeoutMs} ms`);
@@ -38,12 +47,13 @@ export class Call extends Stream implements EventListenerObject {
     this.method = method;
     this.#timeoutMs = timeoutMs;
     this.#signal = signal;
-    this.#deadlines = deadlines;
+    this.#client = client;
+    client.tally.start();
     if (signal?.aborted) this.handleEvent();
     else if (timeoutMs !== undefined && timeoutMs <= 0) this.expire();
     else {
       signal?.addEventListener("abort", this);
-      if (deadline !== Infinity) deadlines.add(this);
+      if (deadline !== Infinity) client.deadlines.add(this);
     }
   }
 
@@ -56,6 +66,12 @@ export class Call extends Stream implements EventListenerObject {
     this.abandon(outcome);
     // The wire has no way to cancel; to half-close is as near as it gets.
     if (this.id !== 0 && this.streamsOut && !this.localClosed) this.#connection?.sendClose(this);
+  }
+
+  /** Nobody has taken the messages for too long, whether or not the call has ended meanwhile. */
+  overrun(outcome: Outcome): void {
+    if (this.outcome) this.lose(outcome);
+    else this.cancel(outcome);
   }
 
   /** The caller wants no more of it. */
@@ -73,9 +89,10 @@ export class Call extends Stream implements EventListenerObject {
     this.cancel({ code: Code.DEADLINE_EXCEEDED, message, details: [] });
   }
 
-  protected ended(_outcome: Outcome): void {
+  protected ended({ code }: Outcome): void {
+    this.#client.tally.end(code);
     this.#signal?.removeEventListener("abort", this);
-    if (this.deadline !== Infinity) this.#deadlines.delete(this);
+    if (this.deadline !== Infinity) this.#client.deadlines.delete(this);
   }
 
   /**

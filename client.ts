@@ -7,21 +7,24 @@
 import {
   type Address,
   type ByteConnection,
-  dial,
-  type DialOptions,
   formatAddress,
   isByteConnection,
   nameOf,
   parseAddress,
 } from "./address.ts";
-import { Call, withDefaults } from "./call.ts";
+import { Call, type CallKeeper, withDefaults } from "./call.ts";
+import { ClientConnection } from "./client_connection.ts";
 import { bytesCodec } from "./codec.ts";
-import { Connection } from "./connection.ts";
 import { Deadlines } from "./deadline.ts";
-import { decodeResponse } from "./envelope.ts";
-import { FrameFlag, FrameType, oversizedError } from "./framing.ts";
+import { dial, type DialOptions } from "./dial.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
-import { decodeMessage, encodeMessage, ReceivedMessages } from "./messages.ts";
+import {
+  intercept,
+  interceptedRequest,
+  interceptedResponse,
+  type Interceptor,
+} from "./interceptor.ts";
+import { decodeMessage, DeferredMessages, encodeMessage, ReceivedMessages } from "./messages.ts";
 import { Metadata, type MetadataInit } from "./metadata.ts";
 import {
   type AnyService,
@@ -33,18 +36,30 @@ import {
   methodsOf,
   type ServiceClient,
 } from "./service.ts";
-import { Code, RpcError } from "./status.ts";
-import { type Outcome, outcomeError, outcomeOf, SUCCESS } from "./stream.ts";
+import { Reconnect, type ReconnectOptions } from "./reconnect.ts";
+import { type Stats, Tally } from "./stats.ts";
+import type { RpcError } from "./status.ts";
+import { outcomeError, outcomeOf } from "./stream.ts";
 
 /** What {@linkcode connect} may be told. */
 export interface ConnectOptions extends DialOptions {
   /** For calls that do not say otherwise. */
   defaults?: CallDefaults | undefined;
+  /** What stands around every call, the outermost first. */
+  interceptors?: readonly Interceptor[] | undefined;
   /** The bounds of the connection, where they differ from the defaults. */
   limits?: Partial<Limits> | undefined;
   /**
-   * Called once, when the connection has ended: with the error if it was lost, without one if
-   * this side closed it, or the server did while no call was in flight.
+   * Whether a call on a lost connection connects again. `false` by default. Calls in flight when
+   * the connection is lost end with `UNAVAILABLE` all the same, and so do calls for which it cannot
+   * be made again; with `waitForReady` these wait until it can. Nothing is called twice, unless
+   * an interceptor does so.
+   */
+  reconnect?: boolean | ReconnectOptions | undefined;
+  /**
+   * Called when the connection has ended, and with `reconnect` each time one has: with the error
+   * if it was lost, without one if this side closed it, or the server did while no call was in
+   * flight.
    */
   onClose?: ((error?: RpcError) => void) | undefined;
 }
@@ -84,42 +99,59 @@ export async function connect(
   options: ConnectOptions = {},
 ): Promise<Client> {
   const limits = resolveLimits(options.limits);
-  if (isByteConnection(address)) return new Client(address, nameOf(address), limits, options);
+  if (isByteConnection(address)) {
+    if (options.reconnect) {
+      throw new TypeError("Cannot reconnect to an open connection: it has no address to dial");
+    }
+    return new Client(address, nameOf(address), limits, options);
+  }
   const parsed = parseAddress(address);
-  return new Client(await dial(parsed, options), formatAddress(parsed), limits, options);
+  const { reconnect, waitForReady } = options;
+  const again = !reconnect ? undefined : new Reconnect(
+    (signal) => dial(parsed, { signal, waitForReady }),
+    reconnect === true ? {} : reconnect,
+  );
+  const conn = await dial(parsed, options);
+  return new Client(conn, formatAddress(parsed), limits, options, again);
 }
 
 /** A connection to a server. {@linkcode connect} makes one. */
 export class Client implements AsyncDisposable {
-  /** Settles when the connection has ended and nothing of it is left. Never rejects. */
+  /**
+   * Settles when the connection has ended and nothing of it is left; with `reconnect`, when the
+   * client is closed. Never rejects.
+   */
   readonly closed: Promise<void>;
-  readonly #deadlines = new Deadlines();
-  readonly #connection: ClientConnection;
-  readonly #defaults: CallDefaults | undefined;
+  /** The address of the server, as text. */
+  readonly address: string;
+  readonly #options: ConnectOptions;
+  readonly #limits: Readonly<Limits>;
+  readonly #keeper: CallKeeper & { deadlines: Deadlines } = {
+    deadlines: new Deadlines(),
+    tally: new Tally(),
+  };
+  readonly #reconnect: Reconnect | undefined;
+  readonly #connections = new Set<ClientConnection>();
+  readonly #end = Promise.withResolvers<void>();
+  #connection: ClientConnection;
+  #connecting: Promise<ClientConnection> | undefined;
+  #closing = false;
+  #unref = false;
 
   /** Use {@linkcode connect}. */
   constructor(
     conn: ByteConnection,
-    name: string,
+    address: string,
     limits: Readonly<Limits>,
     options: ConnectOptions,
+    reconnect?: Reconnect,
   ) {
-    this.#defaults = options.defaults;
-    const { onClose } = options;
-    this.#connection = new ClientConnection(conn, name, limits, (error) => {
-      this.#deadlines.close();
-      try {
-        onClose?.(error);
-      } catch {
-        // There is nobody left to tell.
-      }
-    });
-    this.closed = this.#connection.run();
-  }
-
-  /** The address of the server, as text. */
-  get address(): string {
-    return this.#connection.name;
+    this.address = address;
+    this.closed = this.#end.promise;
+    this.#limits = limits;
+    this.#options = options;
+    this.#reconnect = reconnect;
+    this.#connection = this.#attach(conn);
   }
 
   /**
@@ -135,11 +167,12 @@ export class Client implements AsyncDisposable {
     service: Service,
     defaults?: CallDefaults,
   ): ServiceClient<Service> {
-    const both = withDefaults(defaults, this.#defaults);
+    const both = withDefaults(defaults, this.#options.defaults);
     const client: Record<string, unknown> = {};
     for (const [name, method] of methodsOf(service)) {
+      const call = this.#caller(method);
       client[name] = (request: unknown, options?: CallOptions) =>
-        this.#call(method, request, withDefaults(options, both));
+        call(request, withDefaults(options, both));
     }
     return client as ServiceClient<Service>;
   }
@@ -172,11 +205,8 @@ export class Client implements AsyncDisposable {
     options?: CallOptions,
   ): Promise<Uint8Array> {
     const kind = request instanceof Uint8Array ? "unary" : "client_streaming";
-    return this.#single(
-      rawMethod(service, method, kind),
-      request,
-      withDefaults(options, this.#defaults),
-    ) as Promise<Uint8Array>;
+    const call = this.#caller(rawMethod(service, method, kind));
+    return call(request, withDefaults(options, this.#options.defaults)) as Promise<Uint8Array>;
   }
 
   /**
@@ -196,26 +226,41 @@ export class Client implements AsyncDisposable {
     options?: CallOptions,
   ): MessageStream<Uint8Array> {
     const kind = request instanceof Uint8Array ? "server_streaming" : "bidi_streaming";
-    return this.#stream(
-      rawMethod(service, method, kind),
-      request,
-      withDefaults(options, this.#defaults),
-    ) as MessageStream<Uint8Array>;
+    const call = this.#caller(rawMethod(service, method, kind));
+    return call(request, withDefaults(options, this.#options.defaults)) as MessageStream<
+      Uint8Array
+    >;
+  }
+
+  /**
+   * What the client has done so far.
+   *
+   * @returns The numbers, at this moment.
+   */
+  stats(): Stats {
+    return this.#keeper.tally.stats([...this.#connections]);
   }
 
   /** Lets the connection keep the process alive, as it does at first. */
   ref(): void {
-    this.#connection.ref();
+    this.#unref = false;
+    this.#keeper.deadlines.ref();
+    for (const connection of this.#connections) connection.ref();
   }
 
   /** Lets the process end while the connection is open. */
   unref(): void {
-    this.#connection.unref();
+    this.#unref = true;
+    this.#keeper.deadlines.unref();
+    for (const connection of this.#connections) connection.unref();
   }
 
   /** Closes the connection at once. Calls in flight end with `CANCELLED`. */
   close(): void {
-    this.#connection.close();
+    this.#closing = true;
+    this.#reconnect?.close();
+    for (const connection of [...this.#connections]) connection.close();
+    this.#settle();
   }
 
   /** Closes the connection, and waits until nothing of it is left. */
@@ -224,10 +269,29 @@ export class Client implements AsyncDisposable {
     await this.closed;
   }
 
-  #call(method: Method, request: unknown, options: CallOptions): unknown {
+  /** What calls a method, with the interceptors around it. */
+  #caller(method: Method): (request: unknown, options: CallOptions) => unknown {
+    const { interceptors } = this.#options;
+    if (!interceptors || interceptors.length === 0) {
+      return method.serverStreaming
+        ? (request, options) => this.#stream(method, request, options)
+        : (request, options) => this.#single(method, request, options);
+    }
+    const invoke = intercept(interceptors, async ({ message, ...options }) =>
+      interceptedResponse(
+        method,
+        method.serverStreaming
+          ? this.#stream(method, message, options)
+          : await this.#single(method, message, options),
+      ));
+    const call = async (request: unknown, { metadata, timeoutMs, signal }: CallOptions) => {
+      const options = { metadata: new Metadata(metadata), timeoutMs, signal };
+      return (await invoke(interceptedRequest(method, request, options))).message;
+    };
     return method.serverStreaming
-      ? this.#stream(method, request, options)
-      : this.#single(method, request, options);
+      ? (request, options) =>
+        new DeferredMessages(call(request, options) as Promise<Messages<unknown>>)
+      : call;
   }
 
   // `async`, and the error made here, so that its stack leads to the caller.
@@ -245,12 +309,67 @@ export class Client implements AsyncDisposable {
 
   #start(method: Method, request: unknown, options: CallOptions): Call {
     const message = method.clientStreaming
-      ? undefined
+      ? NO_BYTES
       : encodeMessage(method.input, request, method.path);
     const metadata = options.metadata && asMetadata(options.metadata);
-    const call = new Call(method, options, this.#deadlines);
-    this.#connection.open(call, metadata, message ?? NO_BYTES, request);
+    const call = new Call(method, options, this.#keeper);
+    const connection = this.#connection;
+    if (connection.usable || !this.#reconnect || this.#closing) {
+      connection.open(call, metadata, message, request);
+    } else void this.#startLater(call, metadata, message, request);
     return call;
+  }
+
+  /** Starts a call on a new connection. Never rejects: what goes wrong is the call's outcome. */
+  async #startLater(
+    call: Call,
+    metadata: Metadata | undefined,
+    message: Uint8Array,
+    request: unknown,
+  ): Promise<void> {
+    try {
+      const connection = await (this.#connecting ??= this.#connectAgain(this.#reconnect!));
+      connection.open(call, metadata, message, request);
+    } catch (error) {
+      call.end(outcomeOf(error));
+    }
+  }
+
+  async #connectAgain(reconnect: Reconnect): Promise<ClientConnection> {
+    try {
+      const conn = await reconnect.attempt();
+      this.#connection = this.#attach(conn);
+      if (this.#closing) this.#connection.close();
+      return this.#connection;
+    } finally {
+      this.#connecting = undefined;
+      this.#settle();
+    }
+  }
+
+  #attach(conn: ByteConnection): ClientConnection {
+    const connection = new ClientConnection(conn, this.address, this.#limits, (error) => {
+      this.#connections.delete(connection);
+      this.#keeper.tally.disconnect(connection);
+      try {
+        this.#options.onClose?.(error);
+      } catch {
+        // There is nobody left to tell.
+      }
+    });
+    this.#connections.add(connection);
+    this.#reconnect?.connected();
+    if (this.#unref) connection.unref();
+    void connection.run().then(() => this.#settle());
+    return connection;
+  }
+
+  /** Finds out whether this was the end. */
+  #settle(): void {
+    if (!this.#connection.over || this.#connections.size > 0 || this.#connecting) return;
+    if (this.#reconnect && !this.#closing) return;
+    this.#keeper.deadlines.close();
+    this.#end.resolve();
   }
 }
 
@@ -262,120 +381,4 @@ function asMetadata(init: MetadataInit): Metadata {
 
 function rawMethod(service: string, name: string, methodKind: Method["kind"]): Method {
   return new Method(service, { name, methodKind, input: bytesCodec, output: bytesCodec });
-}
-
-const LARGEST_ID = 2 ** 32 - 1;
-const LONGEST_TIMEOUT = 2n ** 63n - 1n;
-
-/** A connection in the client's role. */
-class ClientConnection extends Connection<Call> {
-  #nextId = 1;
-  readonly #onEnd: (error: RpcError | undefined) => void;
-  #error: RpcError | undefined;
-
-  constructor(
-    conn: ByteConnection,
-    name: string,
-    limits: Readonly<Limits>,
-    onEnd: (error: RpcError | undefined) => void,
-  ) {
-    super(conn, name, limits);
-    this.#onEnd = onEnd;
-  }
-
-  /** Sends a call's Request, as soon as there is room. What goes wrong is the call's outcome. */
-  open(call: Call, metadata: Metadata | undefined, message: Uint8Array, requests: unknown): void {
-    call.host = this;
-    if (call.outcome || !this.congested) this.#open(call, metadata, message, requests);
-    else void call.writable().then(() => this.#open(call, metadata, message, requests));
-  }
-
-  #open(call: Call, metadata: Metadata | undefined, payload: Uint8Array, requests: unknown): void {
-    if (call.outcome) return;
-    if (this.closed) return call.end(this.closedOutcome());
-    const { method } = call;
-    if (this.#nextId > LARGEST_ID) {
-      return call.end(unavailable(`connection to ${this.name} has used up its stream ids`));
-    }
-    const flags = method.clientStreaming
-      ? FrameFlag.RemoteOpen | FrameFlag.NoData
-      : method.serverStreaming
-      ? FrameFlag.RemoteClosed
-      : 0;
-    const timeoutNano = wireTimeout(call.deadline);
-    try {
-      const request = { method: method.encoded, payload, timeoutNano, metadata };
-      this.sendRequest(this.#nextId, flags, request);
-    } catch (error) {
-      return call.end(outcomeOf(error));
-    }
-    call.id = this.#nextId;
-    this.#nextId += 2;
-    this.streams.set(call.id, call);
-    if (method.clientStreaming) void call.sendAll(this, requests as Messages<unknown>);
-    else call.localClosed = true;
-  }
-
-  protected response(call: Call, data: Uint8Array): void {
-    let response;
-    try {
-      response = decodeResponse(data);
-    } catch (cause) {
-      return call.cancel(internal("the response is malformed", cause));
-    }
-    const { status, payload } = response;
-    if (status && status.code !== Code.OK) return call.end(status);
-    // A call of one response has it here, be it empty. On a stream it is a last message, or none.
-    if (!call.streamsIn || payload.length > 0) call.push(payload);
-    call.end(SUCCESS);
-  }
-
-  protected remoteClosed(call: Call): void {
-    call.end(SUCCESS);
-  }
-
-  protected strayData(_streamId: number, call: Call | undefined): void {
-    // What comes late, for a call that has ended here, is ignored.
-    call?.cancel(internal(`a Data frame came for a ${call.method.kind} call`));
-  }
-
-  // A server has nothing to request.
-  protected request(): void {}
-
-  oversized(streamId: number, type: number, _flags: number, length: number): void {
-    if (type !== FrameType.Response && type !== FrameType.Data) return;
-    const call = this.streams.get(streamId);
-    call?.cancel(outcomeOf(oversizedError(length, this.limits.messageBytes)));
-  }
-
-  protected endOfInput(): Promise<void> {
-    if (this.streams.size > 0) this.fail("the server closed it");
-    this.#error ??= new RpcError(Code.UNAVAILABLE, `the server has closed ${this.name}`);
-    return Promise.resolve();
-  }
-
-  protected ended(error: RpcError | undefined): void {
-    this.#error = error ?? this.#error;
-    this.#onEnd(error);
-  }
-
-  protected closedOutcome(): Outcome {
-    if (this.#error) return outcomeOf(this.#error);
-    return { code: Code.CANCELLED, message: `connection to ${this.name} is closed`, details: [] };
-  }
-}
-
-function wireTimeout(deadline: number): bigint {
-  if (deadline === Infinity) return 0n;
-  // Zero would mean that there is no deadline, and a negative number never to some servers.
-  const nanoseconds = Math.max(1, Math.round((deadline - performance.now()) * 1e6));
-  return nanoseconds < 2 ** 63 ? BigInt(nanoseconds) : LONGEST_TIMEOUT;
-}
-
-function internal(message: string, cause?: unknown): Outcome {
-  return { code: Code.INTERNAL, message, details: [], cause };
-}
-
-function unavailable(message: string): Outcome {
-  return { code: Code.UNAVAILABLE, message, details: [] };
 }

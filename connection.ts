@@ -5,6 +5,7 @@
  */
 
 import type { ByteConnection } from "./address.ts";
+import { Backlog, type BacklogOwner } from "./backlog.ts";
 import {
   type EncodableRequest,
   requestLength,
@@ -30,20 +31,23 @@ import { type Outcome, outcomeOf, type Stream, type StreamHost } from "./stream.
 const NO_DATA = new Uint8Array(0);
 
 /** A connection in either role. */
-export abstract class Connection<Call extends Stream> implements FrameSink, StreamHost {
+export abstract class Connection<Call extends Stream>
+  implements FrameSink, StreamHost, BacklogOwner {
   /** The address, for messages. */
   readonly name: string;
   /** The bounds. */
   readonly limits: Readonly<Limits>;
   /** The calls in flight, by id. */
   protected readonly streams: Map<number, Call> = new Map();
+  /** Whether something was sent for which nobody waits. It has to leave before more is read. */
+  protected owesReplies = false;
   /** The write queue. */
   protected readonly output: Output;
   readonly #conn: ByteConnection;
   readonly #decoder: FrameDecoder;
   #closed = false;
-  #queuedBytes = 0;
-  #resume: (() => void) | undefined;
+  #over = false;
+  readonly #backlog: Backlog;
   #idle: PromiseWithResolvers<void> | undefined;
   #bytesIn = 0;
 
@@ -56,6 +60,7 @@ export abstract class Connection<Call extends Stream> implements FrameSink, Stre
     this.#conn = conn;
     this.name = name;
     this.limits = limits;
+    this.#backlog = new Backlog(limits, this);
     this.#decoder = new FrameDecoder(limits.messageBytes);
     this.output = new Output(conn, (cause) => this.fail(cause));
   }
@@ -72,7 +77,7 @@ export abstract class Connection<Call extends Stream> implements FrameSink, Stre
 
   /** How much the messages that wait on all streams are taken to use in memory. */
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#backlog.bytes;
   }
 
   /** How many bytes were ever received. */
@@ -121,11 +126,23 @@ export abstract class Connection<Call extends Stream> implements FrameSink, Stre
   /** The connection has ended. Called once; all streams have ended by then. */
   protected abstract ended(error: RpcError | undefined): void;
 
+  /** Whether nothing of it is left: it has ended, and the last read has returned. */
+  get over(): boolean {
+    return this.#over;
+  }
+
   /** Reads until the connection ends. Never rejects. */
   async run(): Promise<void> {
+    await this.#read();
+    this.#over = true;
+  }
+
+  async #read(): Promise<void> {
     try {
       while (!this.#closed) {
-        if (this.mustWait()) await this.#catchUp();
+        if (this.#backlog.full) await this.#backlog.room();
+        if (this.owesReplies) await this.#writable();
+        this.owesReplies = false;
         const length = await this.#conn.read(this.#decoder.space());
         if (this.#closed) return;
         if (length === null) {
@@ -181,7 +198,7 @@ export abstract class Connection<Call extends Stream> implements FrameSink, Stre
     }
     this.output.close();
     for (const stream of [...this.streams.values()]) stream.end(outcome);
-    this.#resume?.();
+    this.#backlog.release();
     this.#idle?.resolve();
     this.ended(error);
   }
@@ -236,27 +253,21 @@ export abstract class Connection<Call extends Stream> implements FrameSink, Stre
     }
   }
 
-  queued(_stream: Stream, bytes: number): void {
-    this.#queuedBytes += bytes;
-    if (this.#resume && !this.mustWait()) this.#resume();
+  queued(stream: Stream, bytes: number): void {
+    this.#backlog.change(stream, bytes);
   }
 
-  /** Whether reading has to wait: for consumers. */
-  protected mustWait(): boolean {
-    return this.#queuedBytes >= this.limits.connectionQueueBytes;
-  }
+  /** Whether calls suffer while the connection does not read because of these streams. */
+  abstract holdsUp(idle: readonly Stream[]): boolean;
 
-  async #catchUp(): Promise<void> {
-    await new Promise<void>((resolve) => this.#resume = resolve);
-    this.#resume = undefined;
-  }
-
-  /** Looks again whether reading still has to wait. */
-  protected reconsider(): void {
-    if (this.#resume && !this.mustWait()) this.#resume();
-  }
+  /** Ends a stream that holds up others, and drops what waits on it. */
+  abstract drop(stream: Stream): void;
 
   // The sending side
+
+  async #writable(): Promise<void> {
+    await new Promise<void>((resolve) => this.output.whenWritable(resolve));
+  }
 
   whenWritable(callback: () => void): void {
     this.output.whenWritable(callback);

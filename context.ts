@@ -5,51 +5,38 @@
  */
 
 import type { Deadlines } from "./deadline.ts";
+import type { InterceptedCall } from "./interceptor.ts";
 import type { Metadata } from "./metadata.ts";
-import type { CallOptions, Method } from "./service.ts";
+import type { ConnectionInfo, HandlerContext, Method } from "./service.ts";
+import type { Tally } from "./stats.ts";
 import { Code, RpcError } from "./status.ts";
 import { type Outcome, outcomeError, Stream } from "./stream.ts";
 
-/**
- * What a handler knows of its call beside the request.
- *
- * It is valid {@linkcode CallOptions}: passed on to a call of another service, it carries the
- * deadline, the metadata and the cancellation along.
- */
-export interface HandlerContext extends CallOptions {
-  /**
-   * Aborted when the call is over, however it ended: its deadline passed, the connection was lost,
-   * the server is being closed, or the handler itself is done.
-   */
-  readonly signal: AbortSignal;
-  /** What is left until the deadline, in milliseconds; `undefined` if there is none. */
-  readonly timeoutMs: number | undefined;
-  /** What came beside the request. */
-  readonly metadata: Metadata;
-  /** The full name of the service, such as `pkg.Service`. */
-  readonly service: string;
-  /** The name of the method, such as `SayHello`. */
-  readonly method: string;
-  /** The address of the client, as far as the connection knows. */
-  readonly remoteAddr: Deno.Addr | undefined;
+/** What a call needs of its server. */
+export interface CallKeeper {
+  /** Watches deadlines. */
+  readonly deadlines: Deadlines;
+  /** Counts. */
+  readonly tally: Tally;
 }
 
 /** A call on a server. It is its own handler's context. */
 export class ServerCall extends Stream implements HandlerContext {
-  readonly metadata: Metadata;
-  readonly remoteAddr: Deno.Addr | undefined;
+  metadata: Metadata;
+  readonly connection: ConnectionInfo;
   readonly #method: Method;
-  readonly #deadlines: Deadlines;
+  readonly #server: CallKeeper;
   readonly #onExpire: (call: ServerCall) => void;
   #controller: AbortController | undefined;
+  #offeredTimeoutMs: number | undefined;
 
   /**
    * @param id The stream.
    * @param method What is called.
    * @param metadata What came with it.
    * @param deadline When it ends, in milliseconds of `performance.now()`; `Infinity` for never.
-   * @param deadlines Watches that.
-   * @param peer Who calls.
+   * @param server Watches that, and counts the call.
+   * @param connection Who calls.
    * @param onExpire Called when the deadline passes.
    */
   constructor(
@@ -57,18 +44,19 @@ export class ServerCall extends Stream implements HandlerContext {
     method: Method,
     metadata: Metadata,
     deadline: number,
-    deadlines: Deadlines,
-    peer: Deno.Addr | undefined,
+    server: CallKeeper,
+    connection: ConnectionInfo,
     onExpire: (call: ServerCall) => void,
   ) {
     super(method.clientStreaming, method.serverStreaming, deadline);
     this.id = id;
     this.metadata = metadata;
-    this.remoteAddr = peer;
+    this.connection = connection;
     this.#method = method;
-    this.#deadlines = deadlines;
+    this.#server = server;
     this.#onExpire = onExpire;
-    if (deadline !== Infinity) deadlines.add(this);
+    server.tally.start();
+    if (deadline !== Infinity) server.deadlines.add(this);
   }
 
   get service(): string {
@@ -97,12 +85,30 @@ export class ServerCall extends Stream implements HandlerContext {
     return this.#controller.signal;
   }
 
+  /** What interceptors see of the call. */
+  offer(): InterceptedCall {
+    const { metadata, timeoutMs, signal } = this;
+    this.#offeredTimeoutMs = timeoutMs;
+    return { metadata, timeoutMs, signal, context: this };
+  }
+
+  /** What interceptors have made of what they were offered. The signal stays the call's own. */
+  change(metadata: Metadata, timeoutMs: number | undefined): void {
+    this.metadata = metadata;
+    if (this.outcome || timeoutMs === this.#offeredTimeoutMs) return;
+    const { deadlines } = this.#server;
+    deadlines.delete(this);
+    this.deadline = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
+    if (this.deadline !== Infinity) deadlines.add(this);
+  }
+
   expire(): void {
     this.#onExpire(this);
   }
 
   protected ended(outcome: Outcome): void {
-    if (this.deadline !== Infinity) this.#deadlines.delete(this);
+    this.#server.tally.end(outcome.code);
+    if (this.deadline !== Infinity) this.#server.deadlines.delete(this);
     if (this.#controller) this.#abort(outcome);
   }
 

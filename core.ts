@@ -30,14 +30,7 @@
  * @module
  */
 
-export type {
-  Address,
-  ByteConnection,
-  DialOptions,
-  TcpAddress,
-  UnixAddress,
-  VsockAddress,
-} from "./address.ts";
+export type { Address, ByteConnection, TcpAddress, UnixAddress, VsockAddress } from "./address.ts";
 export { Client, connect, type ConnectOptions } from "./client.ts";
 export {
   bytesCodec,
@@ -47,11 +40,26 @@ export {
   type MessageInitShape,
   type MessageShape,
 } from "./codec.ts";
-export type { HandlerContext } from "./context.ts";
+export type { DialOptions } from "./dial.ts";
+export type {
+  InterceptedCall,
+  InterceptedRequest,
+  InterceptedResponse,
+  Interceptor,
+  Invoke,
+  MethodInfo,
+  SingleRequest,
+  SingleResponse,
+  StreamRequest,
+  StreamResponse,
+} from "./interceptor.ts";
 export type { Limits } from "./limits.ts";
 export type { ByteListener, SocketMode } from "./listen.ts";
+export { createConnectionPair } from "./memory.ts";
 export { Metadata, type MetadataInit } from "./metadata.ts";
+export type { ReconnectOptions } from "./reconnect.ts";
 export type { Router } from "./router.ts";
+export type { Stats } from "./stats.ts";
 export {
   serve,
   type ServeOptions,
@@ -64,6 +72,10 @@ export {
   type CallDefaults,
   type CallOptions,
   type ClientMethod,
+  type ConnectionInfo,
+  type DerivedClient,
+  type DerivedHandlers,
+  type HandlerContext,
   type HandlerMethod,
   Idempotency,
   type Messages,
@@ -76,5 +88,6 @@ export {
   type ServiceClient,
   type ServiceDescriptor,
   type ServiceHandlers,
+  type TypedService,
 } from "./service.ts";
 export { Code, RpcError, type RpcErrorOptions, type Status, type StatusDetail } from "./status.ts";

@@ -23,6 +23,7 @@ export class Deadlines {
   readonly #entries = new Set<Expirable>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #due = Infinity; // when the timer fires
+  #unref = false;
 
   /** Watches a deadline until it passes or is removed. */
   add(entry: Expirable): void {
@@ -33,6 +34,18 @@ export class Deadlines {
   /** Stops watching a deadline. */
   delete(entry: Expirable): void {
     this.#entries.delete(entry);
+  }
+
+  /** Lets the timer keep the process alive, as it does at first. */
+  ref(): void {
+    this.#unref = false;
+    if (this.#timer !== undefined) Deno.refTimer(this.#timer as unknown as number);
+  }
+
+  /** Lets the process end before the timer fires. */
+  unref(): void {
+    this.#unref = true;
+    if (this.#timer !== undefined) Deno.unrefTimer(this.#timer as unknown as number);
   }
 
   /** Lets go of the timer and of all deadlines. */
@@ -47,8 +60,7 @@ export class Deadlines {
     this.#due = due;
     const delay = Math.max(1, Math.min(Math.ceil(due - performance.now()), LONGEST_DELAY));
     this.#timer = setTimeout(() => this.#fire(), delay);
-    // A call keeps the process alive through its connection; the timer must not do so after it.
-    Deno.unrefTimer(this.#timer as unknown as number);
+    if (this.#unref) this.unref();
   }
 
   #fire(): void {

@@ -78,6 +78,53 @@ export class ReceivedMessages<T> implements MessageStream<T> {
 
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
+/** The messages of a call that interceptors have not started yet. */
+export class DeferredMessages<T> implements MessageStream<T> {
+  readonly #iterator: Promise<AsyncIterator<T> | Iterator<T>>;
+  #done = false;
+
+  /** @param messages Where the messages will come from. */
+  constructor(messages: Promise<Messages<T>>) {
+    this.#iterator = messages.then(iterate);
+    this.#iterator.catch(() => {}); // whoever asks for a message hears of it
+  }
+
+  async next(): Promise<IteratorResult<T>> {
+    if (this.#done) return DONE;
+    const result = await (await this.#iterator).next();
+    if (result.done) this.#done = true;
+    return this.#done ? DONE : result;
+  }
+
+  async return(): Promise<IteratorResult<T>> {
+    await this.#stop();
+    return DONE;
+  }
+
+  async throw(error?: unknown): Promise<IteratorResult<T>> {
+    await this.#stop();
+    throw error;
+  }
+
+  [Symbol.asyncIterator](): MessageStream<T> {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stop();
+  }
+
+  async #stop(): Promise<void> {
+    if (this.#done) return;
+    this.#done = true;
+    try {
+      await (await this.#iterator).return?.();
+    } catch {
+      // It is given up, whatever it was.
+    }
+  }
+}
+
 /**
  * Decodes a message.
  *

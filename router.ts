@@ -4,11 +4,17 @@
  * @module
  */
 
-import type { HandlerContext } from "./context.ts";
+import { ServerCall } from "./context.ts";
+import {
+  intercept,
+  interceptedRequest,
+  interceptedResponse,
+  type Interceptor,
+} from "./interceptor.ts";
 import { type AnyService, type Method, methodsOf, type ServiceHandlers } from "./service.ts";
 
 /** A handler of any kind of method. */
-export type Handler = (request: unknown, context: HandlerContext) => unknown;
+export type Handler = (request: unknown, call: ServerCall) => unknown;
 
 /** A method with what answers it. */
 export interface Route {
@@ -21,6 +27,16 @@ export interface Route {
 /** Takes the services that a server offers. */
 export class Router {
   readonly #services = new Map<string, Map<string, Route>>();
+  readonly #interceptors: readonly Interceptor[];
+
+  /**
+   * Use `serve()`.
+   *
+   * @param interceptors What stands around every handler, the outermost first.
+   */
+  constructor(interceptors: readonly Interceptor[] = []) {
+    this.#interceptors = interceptors;
+  }
 
   /**
    * Offers a service.
@@ -34,7 +50,7 @@ export class Router {
    */
   service<Service extends AnyService>(
     service: Service,
-    handlers: ServiceHandlers<Service, HandlerContext>,
+    handlers: ServiceHandlers<Service>,
   ): this {
     const methods = methodsOf(service);
     const { typeName } = service;
@@ -50,10 +66,30 @@ export class Router {
             `for its method ${method.name}`,
         );
       }
-      routes.set(method.name, { method, handler: handler.bind(handlers) as Handler });
+      const bound = handler.bind(handlers) as Handler;
+      routes.set(method.name, { method, handler: this.#intercepted(method, bound) });
     }
     this.#services.set(typeName, routes);
     return this;
+  }
+
+  #intercepted(method: Method, handler: Handler): Handler {
+    if (this.#interceptors.length === 0) return handler;
+    const invoke = intercept(
+      this.#interceptors,
+      async ({ message, metadata, timeoutMs, context }) => {
+        if (!(context instanceof ServerCall)) {
+          throw new TypeError(
+            `An interceptor of ${method.path} has left out the request's context`,
+          );
+        }
+        context.change(metadata, timeoutMs);
+        const result = handler(message, context);
+        return interceptedResponse(method, method.serverStreaming ? result : await result);
+      },
+    );
+    return async (message, call) =>
+      (await invoke(interceptedRequest(method, message, call.offer()))).message;
   }
 
   /**

@@ -16,6 +16,7 @@ import {
   type VsockAddress,
 } from "./address.ts";
 import { Deadlines } from "./deadline.ts";
+import type { Interceptor } from "./interceptor.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
 import {
   accepted,
@@ -26,12 +27,15 @@ import {
   type SocketMode,
 } from "./listen.ts";
 import { Router } from "./router.ts";
+import { type Stats, Tally } from "./stats.ts";
 import { ServerConnection, type ServerHost } from "./server_connection.ts";
 
 /** What {@linkcode serve} may be told beside where to serve. */
 export interface ServeSettings {
   /** Shuts the server down, gracefully, when it is aborted. */
   signal?: AbortSignal | undefined;
+  /** What stands around every handler, the outermost first. */
+  interceptors?: readonly Interceptor[] | undefined;
   /** The bounds of each connection, where they differ from the defaults. */
   limits?: Partial<Limits> | undefined;
   /**
@@ -126,6 +130,7 @@ export class Server implements AsyncDisposable {
   readonly finished: Promise<void>;
   readonly #host: ServerHost;
   readonly #settings: ServeSettings;
+  readonly #tally = new Tally();
   readonly #connections = new Set<ServerConnection>();
   readonly #running = new Set<Promise<void>>();
   #listener: ByteListener | undefined;
@@ -135,7 +140,7 @@ export class Server implements AsyncDisposable {
 
   /** Use {@linkcode serve}. */
   constructor(options: ServeOptions, routes: (router: Router) => unknown) {
-    const router = new Router();
+    const router = new Router(options.interceptors);
     routes(router);
     const { signal } = options;
     const deadlines = new Deadlines();
@@ -143,9 +148,13 @@ export class Server implements AsyncDisposable {
     this.#host = {
       router,
       deadlines,
+      tally: this.#tally,
       limits: resolveLimits(options.limits),
       report: (error, method) => this.#report(error, method),
-      disconnected: (connection) => void this.#connections.delete(connection),
+      disconnected: (connection) => {
+        this.#connections.delete(connection);
+        this.#tally.disconnect(connection);
+      },
     };
     const shutdown = () => void this.shutdown();
     this.finished = this.#start(options).finally(() => {
@@ -201,9 +210,19 @@ export class Server implements AsyncDisposable {
     return this.shutdown();
   }
 
+  /**
+   * What the server has done so far.
+   *
+   * @returns The numbers, at this moment.
+   */
+  stats(): Stats {
+    return this.#tally.stats([...this.#connections]);
+  }
+
   /** Lets the server keep the process alive, as it does at first. */
   ref(): void {
     this.#unref = false;
+    this.#host.deadlines.ref();
     this.#listener?.ref?.();
     for (const connection of this.#connections) connection.ref();
   }
@@ -211,6 +230,7 @@ export class Server implements AsyncDisposable {
   /** Lets the process end while the server is open. */
   unref(): void {
     this.#unref = true;
+    this.#host.deadlines.unref();
     this.#listener?.unref?.();
     for (const connection of this.#connections) connection.unref();
   }

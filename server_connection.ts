@@ -6,24 +6,21 @@
 
 import type { ByteConnection } from "./address.ts";
 import { Connection } from "./connection.ts";
-import { ServerCall } from "./context.ts";
-import type { Deadlines } from "./deadline.ts";
+import { type CallKeeper, ServerCall } from "./context.ts";
 import { decodeRequest, type Request } from "./envelope.ts";
-import { FrameType, oversizedError } from "./framing.ts";
+import { FrameFlag, FrameType, oversizedError } from "./framing.ts";
 import type { Limits } from "./limits.ts";
 import { decodeMessage, encodeMessage, ReceivedMessages, sendMessages } from "./messages.ts";
 import { Metadata } from "./metadata.ts";
 import type { Route, Router } from "./router.ts";
-import type { Messages } from "./service.ts";
+import type { ConnectionInfo, Messages } from "./service.ts";
 import { Code, RpcError, type Status } from "./status.ts";
 import { type Outcome, outcomeOf, SUCCESS } from "./stream.ts";
 
 /** What a connection needs of its server. */
-export interface ServerHost {
+export interface ServerHost extends CallKeeper {
   /** Finds handlers. */
   readonly router: Router;
-  /** Watches deadlines. */
-  readonly deadlines: Deadlines;
   /** The bounds. */
   readonly limits: Readonly<Limits>;
   /** An error that no caller hears of. */
@@ -42,9 +39,9 @@ const NO_BYTES = new Uint8Array(0);
 /** One client of a server. */
 export class ServerConnection extends Connection<ServerCall> {
   readonly #server: ServerHost;
+  readonly #info: ConnectionInfo;
   #lastId = 0;
   #draining = false;
-  #rejecting = false;
 
   /**
    * @param conn The open connection.
@@ -54,6 +51,7 @@ export class ServerConnection extends Connection<ServerCall> {
   constructor(conn: ByteConnection, name: string, server: ServerHost) {
     super(conn, name, server.limits);
     this.#server = server;
+    this.#info = { remoteAddr: conn.remoteAddr, values: new Map() };
   }
 
   /** Answers new calls `UNAVAILABLE`, and ends when those in flight have. */
@@ -72,43 +70,53 @@ export class ServerConnection extends Connection<ServerCall> {
     this.close();
   }
 
-  protected request(streamId: number, _flags: number, data: Uint8Array): void {
-    if (streamId % 2 !== 1) return this.#reject(streamId, Code.INVALID_ARGUMENT, EVEN_ID);
-    if (streamId <= this.#lastId) return this.#reject(streamId, Code.INVALID_ARGUMENT, USED_ID);
+  protected request(streamId: number, flags: number, data: Uint8Array): void {
+    if (streamId % 2 !== 1) return this.#refuse(streamId, Code.INVALID_ARGUMENT, EVEN_ID);
+    if (streamId <= this.#lastId) return this.#refuse(streamId, Code.INVALID_ARGUMENT, USED_ID);
     this.#lastId = streamId;
     let request: Request;
     try {
       request = decodeRequest(data);
     } catch (error) {
-      const why = `unmarshal request error: ${RpcError.from(error).rawMessage}`;
-      return this.#reject(streamId, Code.INVALID_ARGUMENT, why);
+      const why = `unmarshal request error: ${outcomeOf(error).message}`;
+      return this.#refuse(streamId, Code.INVALID_ARGUMENT, why);
     }
-    if (this.#draining) return this.#reject(streamId, SHUTTING_DOWN.code, SHUTTING_DOWN.message);
+    if (this.#draining) return this.#refuse(streamId, SHUTTING_DOWN.code, SHUTTING_DOWN.message);
     const { concurrentCalls } = this.limits;
     if (this.streams.size >= concurrentCalls) {
       const why = `the connection has ${concurrentCalls} calls in flight, which is the most`;
-      return this.#reject(streamId, Code.RESOURCE_EXHAUSTED, why);
+      return this.#refuse(streamId, Code.RESOURCE_EXHAUSTED, why);
     }
     const route = this.#server.router.find(request.service, request.method);
-    if (typeof route === "string") return this.#reject(streamId, Code.UNIMPLEMENTED, route);
-    this.#start(streamId, route, request);
+    if (typeof route === "string") return this.#refuse(streamId, Code.UNIMPLEMENTED, route);
+    this.#start(streamId, flags, route, request);
   }
 
-  #start(streamId: number, route: Route, { metadata, payload, timeoutNano }: Request): void {
+  #start(streamId: number, flags: number, route: Route, request: Request): void {
+    const { metadata, payload, timeoutNano } = request;
     const deadline = timeoutNano === 0n ? Infinity : performance.now() + Number(timeoutNano) / 1e6;
     const call = new ServerCall(
       streamId,
       route.method,
       metadata ?? new Metadata(),
       deadline,
-      this.#server.deadlines,
-      this.remoteAddr,
+      this.#server,
+      this.#info,
       this.#expire,
     );
     call.host = this;
     this.streams.set(streamId, call);
     if (timeoutNano < 0n) this.#expire(call);
-    else void this.#run(call, route, payload);
+    else {
+      this.#receiveFirst(call, flags, payload);
+      void this.#run(call, route, payload);
+    }
+  }
+
+  /** A stream may have its first message in the Request, and may have all of them. */
+  #receiveFirst(call: ServerCall, flags: number, payload: Uint8Array): void {
+    if (call.streamsIn && payload.length > 0) call.push(payload);
+    if (!call.streamsIn || (flags & FrameFlag.RemoteClosed) !== 0) call.closeRemote();
   }
 
   readonly #expire = (call: ServerCall): void => this.#fail(call, DEADLINE_PASSED);
@@ -118,12 +126,10 @@ export class ServerConnection extends Connection<ServerCall> {
     try {
       let request: unknown;
       if (method.clientStreaming) {
-        if (payload.length > 0) call.push(payload);
         const release = () => call.ignoreRemote();
         request = new ReceivedMessages(call, method.input, method.path, release);
       } else {
         request = decodeMessage(method.input, payload, method.path);
-        call.closeRemote();
       }
       const result = handler(request, call);
       if (method.serverStreaming) {
@@ -150,11 +156,18 @@ export class ServerConnection extends Connection<ServerCall> {
     this.#sendStatus(call.id, status);
   }
 
-  /** Answers a frame that has led to no call. */
+  /** Answers a Request that leads to no call. */
+  #refuse(streamId: number, code: Code, message: string): void {
+    this.#server.tally.start();
+    this.#server.tally.end(code);
+    this.#reject(streamId, code, message);
+  }
+
+  /** Answers a frame that belongs to no call. */
   #reject(streamId: number, code: Code, message: string): void {
     this.#sendStatus(streamId, { code, message, details: [] });
     // Nobody waits for these to be sent, so a peer that does not read them is not read, either.
-    this.#rejecting = true;
+    this.owesReplies = true;
   }
 
   #sendStatus(streamId: number, status: Status): void {
@@ -170,15 +183,14 @@ export class ServerConnection extends Connection<ServerCall> {
     }
   }
 
-  protected override mustWait(): boolean {
-    if (super.mustWait()) return true;
-    if (!this.#rejecting) return false;
-    if (this.congested) {
-      this.whenWritable(() => this.reconsider());
-      return true;
-    }
-    this.#rejecting = false;
-    return false;
+  // Other calls wait for the server to read, if not now then soon.
+  holdsUp(): boolean {
+    return true;
+  }
+
+  drop(call: ServerCall): void {
+    if (call.outcome) call.ignoreRemote();
+    else this.#fail(call, STALLED);
   }
 
   protected strayData(streamId: number, call: ServerCall | undefined): void {
@@ -196,6 +208,7 @@ export class ServerConnection extends Connection<ServerCall> {
     const status = outcomeOf(oversizedError(length, this.limits.messageBytes));
     const call = type === FrameType.Data ? this.streams.get(streamId) : undefined;
     if (call) this.#fail(call, status);
+    else if (type === FrameType.Request) this.#refuse(streamId, status.code, status.message);
     else this.#reject(streamId, status.code, status.message);
   }
 
@@ -230,6 +243,12 @@ const USED_ID = "StreamID cannot be re-used and must increment";
 const SHUTTING_DOWN: Status = {
   code: Code.UNAVAILABLE,
   message: "server is shutting down",
+  details: [],
+};
+
+const STALLED: Status = {
+  code: Code.RESOURCE_EXHAUSTED,
+  message: "the handler does not take its messages, and holds up the connection",
   details: [],
 };
 

@@ -13,7 +13,7 @@ import {
   schemaCodec,
 } from "./codec.ts";
 import { encodeMethod } from "./envelope.ts";
-import type { MetadataInit } from "./metadata.ts";
+import type { Metadata, MetadataInit } from "./metadata.ts";
 
 /** The kinds of method, as protobuf-es names them. */
 export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bidi_streaming";
@@ -81,6 +81,41 @@ export interface CallOptions {
   readonly metadata?: MetadataInit | undefined;
 }
 
+/**
+ * What a handler knows of its call beside the request.
+ *
+ * It is valid {@linkcode CallOptions}: passed on to a call of another service, it carries the
+ * deadline, the metadata and the cancellation along.
+ */
+export interface HandlerContext extends CallOptions {
+  /**
+   * Aborted when the call is over, however it ended: its deadline passed, the connection was lost,
+   * the server is being closed, or the handler itself is done.
+   */
+  readonly signal: AbortSignal;
+  /** What is left until the deadline, in milliseconds; `undefined` if there is none. */
+  readonly timeoutMs: number | undefined;
+  /** What came beside the request. */
+  readonly metadata: Metadata;
+  /** The full name of the service, such as `pkg.Service`. */
+  readonly service: string;
+  /** The name of the method, such as `SayHello`. */
+  readonly method: string;
+  /** Who calls. */
+  readonly connection: ConnectionInfo;
+}
+
+/** What a handler knows of the connection that its call came on. */
+export interface ConnectionInfo {
+  /** The address of the client, as far as the connection knows. */
+  readonly remoteAddr: Deno.Addr | undefined;
+  /**
+   * Values of this connection, which an interceptor or a handler sets and later calls on the same
+   * connection read. They go when it ends.
+   */
+  readonly values: Map<unknown, unknown>;
+}
+
 /** The options that may be set for all calls of a client or of a service. */
 export type CallDefaults = Pick<CallOptions, "timeoutMs" | "metadata">;
 
@@ -112,11 +147,14 @@ export type ClientMethod<Kind extends MethodKind, Init, Response> = {
  * A method as a server implements it. `Init` is what a response can be made of. A client's method
  * is one as well.
  */
-export type HandlerMethod<Kind extends MethodKind, Request, Init, Context> = {
-  unary: (request: Request, context: Context) => Init | Promise<Init>;
-  server_streaming: (request: Request, context: Context) => Messages<Init>;
-  client_streaming: (requests: MessageStream<Request>, context: Context) => Init | Promise<Init>;
-  bidi_streaming: (requests: MessageStream<Request>, context: Context) => Messages<Init>;
+export type HandlerMethod<Kind extends MethodKind, Request, Init> = {
+  unary: (request: Request, context: HandlerContext) => Init | Promise<Init>;
+  server_streaming: (request: Request, context: HandlerContext) => Messages<Init>;
+  client_streaming: (
+    requests: MessageStream<Request>,
+    context: HandlerContext,
+  ) => Init | Promise<Init>;
+  bidi_streaming: (requests: MessageStream<Request>, context: HandlerContext) => Messages<Init>;
 }[Kind];
 
 /** What is received of a type that a schema or a codec describes. */
@@ -138,8 +176,30 @@ export type NamedMethods<Service extends AnyService> = "then" extends keyof Serv
   ? Omit<Service["method"], "then"> & { then$: Service["method"]["then"] }
   : Service["method"];
 
+/**
+ * A service of protobuf-es whose methods have types of their own: what `protoc-gen-ttrpc-es`
+ * generates. At run time it is protobuf-es's descriptor.
+ *
+ * @typeParam Client What a client of it looks like.
+ * @typeParam Handlers What implements it.
+ */
+export type TypedService<Client, Handlers> = DescService & {
+  /** There is no such property: it carries the types. */
+  readonly "~types"?: { readonly client: Client; readonly handlers: Handlers };
+};
+
 /** The methods of a service as a client calls them. */
-export type ServiceClient<Service extends AnyService> = {
+export type ServiceClient<Service extends AnyService> = "~types" extends keyof Service
+  ? NonNullable<Service["~types"]> extends { readonly client: infer Client } ? Client : never
+  : DerivedClient<Service>;
+
+/** The methods of a service as a server implements them. */
+export type ServiceHandlers<Service extends AnyService> = "~types" extends keyof Service
+  ? NonNullable<Service["~types"]> extends { readonly handlers: infer Handlers } ? Handlers : never
+  : DerivedHandlers<Service>;
+
+/** A {@linkcode ServiceClient} whose types follow from the descriptor. */
+export type DerivedClient<Service extends AnyService> = {
   [Name in keyof NamedMethods<Service>]: ClientMethod<
     NamedMethods<Service>[Name]["methodKind"],
     Sendable<NamedMethods<Service>[Name]["input"]>,
@@ -147,13 +207,12 @@ export type ServiceClient<Service extends AnyService> = {
   >;
 };
 
-/** The methods of a service as a server implements them. */
-export type ServiceHandlers<Service extends AnyService, Context> = {
+/** {@linkcode ServiceHandlers} whose types follow from the descriptor. */
+export type DerivedHandlers<Service extends AnyService> = {
   [Name in keyof NamedMethods<Service>]: HandlerMethod<
     NamedMethods<Service>[Name]["methodKind"],
     Received<NamedMethods<Service>[Name]["input"]>,
-    Sendable<NamedMethods<Service>[Name]["output"]>,
-    Context
+    Sendable<NamedMethods<Service>[Name]["output"]>
   >;
 };
 

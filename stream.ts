@@ -39,7 +39,7 @@ export abstract class Stream implements Expirable {
   /** The connection, once there is one. */
   host: StreamHost | undefined;
   /** When the call ends with `DEADLINE_EXCEEDED`, in milliseconds of {@linkcode performance.now}. */
-  readonly deadline: number;
+  deadline: number;
   /** Whether the peer may send Data: more than one message. */
   readonly streamsIn: boolean;
   /** Whether this side may send Data. */
@@ -171,6 +171,12 @@ export abstract class Stream implements Expirable {
   /** Ends the call and drops the messages that wait. */
   abandon(outcome: Outcome): void {
     this.end(outcome);
+    this.ignoreRemote();
+  }
+
+  /** Drops the messages that wait, so that whoever comes for them hears why they are gone. */
+  protected lose(outcome: Outcome): void {
+    if (this.#queuedBytes > 0) this.#outcome = outcome;
     this.ignoreRemote();
   }
 

@@ -4,7 +4,6 @@ import {
   type Client,
   connect,
   type ConnectOptions,
-  type HandlerContext,
   type Router,
   RpcError,
   serve,
@@ -26,7 +25,7 @@ export class SocketFolder implements Disposable {
   }
 }
 
-export type TestHandlers = ServiceHandlers<typeof TestService, HandlerContext>;
+export type TestHandlers = ServiceHandlers<typeof TestService>;
 
 /** The test service as its proto file describes it. */
 export const testHandlers: TestHandlers = {

@@ -26,7 +26,7 @@ type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ?
 function same<A, B>(..._proof: Same<A, B> extends true ? [] : [never]): void {}
 
 type Test = ServiceClient<typeof TestService>;
-type Handlers = ServiceHandlers<typeof TestService, HandlerContext>;
+type Handlers = ServiceHandlers<typeof TestService>;
 
 Deno.test("a client's methods have the types of their kind", () => {
   same<ReturnType<Test["echo"]>, Promise<EchoResponse>>();
@@ -110,8 +110,8 @@ Deno.test("a descriptor with codecs gives the types of its codecs", () => {
   same<keyof OwnClient, "then$" | "watch">();
   same<ReturnType<OwnClient["then$"]>, Promise<Uint8Array>>();
   same<ReturnType<OwnClient["watch"]>, MessageStream<Date>>();
-  const proxy = (client: OwnClient): ServiceHandlers<typeof Own, HandlerContext> => client;
-  const handlers: ServiceHandlers<typeof Own, HandlerContext> = {
+  const proxy = (client: OwnClient): ServiceHandlers<typeof Own> => client;
+  const handlers: ServiceHandlers<typeof Own> = {
     then$: (bytes) => bytes,
     watch: () => [5, new Date(1)],
   };

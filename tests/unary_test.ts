@@ -186,7 +186,7 @@ Deno.test("a handler's context says who is called, by whom, and that is valid ca
   await (await bed.service()).nothing({}, { metadata: { a: "1" } });
   equal(seen!.service, "ttrpc.test.v1.TestService");
   equal(seen!.method, "Nothing");
-  equal(seen!.remoteAddr?.transport, "unix");
+  equal(seen!.connection.remoteAddr?.transport, "unix");
   equal(seen!.timeoutMs, undefined);
   ok(seen!.metadata instanceof Metadata);
 });

@@ -1,0 +1,99 @@
+/**
+ * An interceptor that tells of every call, in a form for programs.
+ *
+ * @module
+ */
+
+import type { Interceptor } from "./interceptor.ts";
+import type { Messages, MethodKind } from "./service.ts";
+import { Code, RpcError } from "./status.ts";
+
+/** What there is to tell of a call that has ended. */
+export interface LogEntry {
+  /** The method, as `pkg.Service/Method`. */
+  method: string;
+  /** The kind of the method. */
+  kind: MethodKind;
+  /** How the call ended. A stream that its consumer left early has ended with `CANCELLED`. */
+  code: Code;
+  /** What it took, to the end of the last message, in milliseconds. */
+  durationMs: number;
+  /** How many messages were sent to the server. */
+  requests: number;
+  /** How many messages were received by the caller. */
+  responses: number;
+  /** What the call ended with, if not well. */
+  error?: unknown;
+}
+
+/**
+ * Tells of every call when it has ended.
+ *
+ * @param log Gets one entry for each call. What it throws fails the call, as it would in any
+ * interceptor.
+ * @returns The interceptor, for a client or a server.
+ *
+ * @example Print calls that fail
+ * ```ts
+ * import { serve } from "@ttrpc/ttrpc";
+ * import { logger } from "@ttrpc/ttrpc/logger";
+ *
+ * const path = `${await Deno.makeTempDir()}/x.sock`;
+ * await using server = serve({
+ *   path,
+ *   interceptors: [logger((entry) => entry.error && console.error(JSON.stringify(entry)))],
+ * }, () => {});
+ * ```
+ */
+export function logger(log: (entry: LogEntry) => void): Interceptor {
+  return (next) => async (request) => {
+    const start = performance.now();
+    const entry = { method: request.method.path, kind: request.kind, requests: 0, responses: 0 };
+    const end = (code: Code, error?: unknown) => {
+      const durationMs = performance.now() - start;
+      log({ ...entry, code, durationMs, ...(error === undefined ? {} : { error }) });
+    };
+    const failed = (error: unknown) =>
+      end(error instanceof RpcError ? error.code : Code.UNKNOWN, error);
+    try {
+      const response = await next(
+        request.kind === "unary" || request.kind === "server_streaming"
+          ? (entry.requests = 1, request)
+          : { ...request, message: counted(request.message, () => entry.requests++) },
+      );
+      if (response.kind === "unary" || response.kind === "client_streaming") {
+        entry.responses = 1;
+        end(Code.OK);
+        return response;
+      }
+      const received = counted(response.message, () => entry.responses++, end, failed);
+      return { ...response, message: received };
+    } catch (error) {
+      failed(error);
+      throw error;
+    }
+  };
+}
+
+/** Passes messages on, and tells of each and of their end. */
+async function* counted<T>(
+  messages: Messages<T>,
+  onMessage: () => void,
+  onEnd?: (code: Code) => void,
+  onError?: (error: unknown) => void,
+): AsyncIterableIterator<T> {
+  let code = Code.CANCELLED;
+  try {
+    for await (const message of messages) {
+      onMessage();
+      yield message;
+    }
+    code = Code.OK;
+  } catch (error) {
+    onError?.(error);
+    onEnd = undefined;
+    throw error;
+  } finally {
+    onEnd?.(code);
+  }
+}

@@ -1,0 +1,80 @@
+/**
+ * Connects again after a connection is lost.
+ *
+ * @module
+ */
+
+import type { ByteConnection } from "./address.ts";
+
+/** How to connect again. */
+export interface ReconnectOptions {
+  /** What to wait before the second attempt in a row, in milliseconds. 20 by default. */
+  initialDelayMs?: number | undefined;
+  /**
+   * What to wait at most, in milliseconds. 2,000 by default. The delay doubles from attempt to
+   * attempt; of each, between half and all is waited, at random.
+   */
+  maxDelayMs?: number | undefined;
+}
+
+/** Attempts to connect, one at a time, with a pause before each but the first. */
+export class Reconnect {
+  readonly #dial: (signal: AbortSignal) => Promise<ByteConnection>;
+  readonly #initialDelayMs: number;
+  readonly #maxDelayMs: number;
+  readonly #closing = new AbortController();
+  #failures = 0;
+  #connectedAt = -Infinity;
+
+  /**
+   * @param dial Makes one attempt.
+   * @param options How long to wait.
+   * @throws {RangeError} If a delay is negative, or no number.
+   */
+  constructor(
+    dial: (signal: AbortSignal) => Promise<ByteConnection>,
+    options: ReconnectOptions,
+  ) {
+    const { initialDelayMs = 20, maxDelayMs = 2_000 } = options;
+    for (const [name, delay] of Object.entries({ initialDelayMs, maxDelayMs })) {
+      if (!(delay >= 0)) throw new RangeError(`Cannot reconnect with ${name} of ${delay}`);
+    }
+    this.#dial = dial;
+    this.#initialDelayMs = initialDelayMs;
+    this.#maxDelayMs = maxDelayMs;
+  }
+
+  /** There is a connection. */
+  connected(): void {
+    this.#connectedAt = performance.now();
+  }
+
+  /** Makes one attempt, after the pause that is due. */
+  async attempt(): Promise<ByteConnection> {
+    // A connection that was lost soon after it was made counts as a failure, or a server that
+    // accepts and dies would be called without a pause.
+    const lasted = performance.now() - this.#connectedAt;
+    if (lasted > this.#maxDelayMs && this.#connectedAt !== -Infinity) this.#failures = 0;
+    await this.#pause();
+    this.#failures++;
+    this.#connectedAt = -Infinity;
+    return await this.#dial(this.#closing.signal);
+  }
+
+  /** Gives up for good. */
+  close(): void {
+    this.#closing.abort();
+  }
+
+  async #pause(): Promise<void> {
+    if (this.#failures === 0) return;
+    const longest = Math.min(this.#initialDelayMs * 2 ** (this.#failures - 1), this.#maxDelayMs);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, longest * (0.5 + 0.5 * Math.random()));
+    const { signal } = this.#closing;
+    signal.addEventListener("abort", () => resolve(), { once: true });
+    if (signal.aborted) resolve();
+    await promise;
+    clearTimeout(timer);
+  }
+}

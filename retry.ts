@@ -1,0 +1,82 @@
+/**
+ * An interceptor that calls again what may be called again.
+ *
+ * @module
+ */
+
+import type { Interceptor } from "./interceptor.ts";
+import { abortError, Code, RpcError } from "./status.ts";
+
+/** When and how often to call again. */
+export interface RetryOptions {
+  /** How often to call at most, the first time included. 3 by default. */
+  attempts?: number | undefined;
+  /** What to wait before the second attempt, in milliseconds. 20 by default. */
+  initialDelayMs?: number | undefined;
+  /**
+   * What to wait at most, in milliseconds. 1,000 by default. The delay doubles from attempt to
+   * attempt; of each, between half and all is waited, at random.
+   */
+  maxDelayMs?: number | undefined;
+  /** The codes after which to call again. `UNAVAILABLE` by default. */
+  codes?: readonly Code[] | undefined;
+}
+
+/**
+ * Calls unary methods again that have failed, if their proto file marks them with
+ * `idempotency_level`. All other methods are called once. The deadline covers all attempts.
+ *
+ * @param options When and how often.
+ * @returns The interceptor, for a client. With `reconnect`, it outlasts the restart of a server.
+ * @throws {RangeError} If `attempts` is no whole number above zero, or a delay is negative.
+ *
+ * @example Outlast the restart of a server
+ * ```ts
+ * import { connect } from "@ttrpc/ttrpc";
+ * import { retry } from "@ttrpc/ttrpc/retry";
+ *
+ * function patient(path: string) {
+ *   return connect({ path }, { reconnect: true, interceptors: [retry({ attempts: 5 })] });
+ * }
+ * ```
+ */
+export function retry(options: RetryOptions = {}): Interceptor {
+  const { attempts = 3, initialDelayMs = 20, maxDelayMs = 1_000, codes = [Code.UNAVAILABLE] } =
+    options;
+  if (!Number.isInteger(attempts) || attempts < 1) {
+    throw new RangeError(`Cannot retry with ${attempts} attempts`);
+  }
+  for (const [name, delay] of Object.entries({ initialDelayMs, maxDelayMs })) {
+    if (!(delay >= 0)) throw new RangeError(`Cannot retry with ${name} of ${delay}`);
+  }
+  return (next) => async (request) => {
+    if (request.kind !== "unary" || !request.method.idempotent) return await next(request);
+    const { timeoutMs = Infinity, signal } = request;
+    const deadline = performance.now() + timeoutMs;
+    for (let attempt = 1;; attempt++) {
+      const left = deadline - performance.now();
+      try {
+        return await next(left === Infinity ? request : { ...request, timeoutMs: left });
+      } catch (error) {
+        const again = error instanceof RpcError && codes.includes(error.code);
+        const longest = Math.min(initialDelayMs * 2 ** (attempt - 1), maxDelayMs);
+        const delay = longest * (0.5 + 0.5 * Math.random());
+        // A pause that would outlast the deadline would only hide the error.
+        if (!again || attempt === attempts || performance.now() + delay >= deadline) throw error;
+        await pause(delay, signal, request.method.path);
+      }
+    }
+  };
+}
+
+async function pause(ms: number, signal: AbortSignal | undefined, method: string): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, ms);
+  const stop = () => resolve();
+  signal?.addEventListener("abort", stop);
+  if (signal?.aborted) stop();
+  await promise;
+  clearTimeout(timer);
+  signal?.removeEventListener("abort", stop);
+  if (signal?.aborted) throw abortError(signal, method);
+}
