@@ -13,7 +13,7 @@ import {
   parseAddress,
 } from "./address.ts";
 import { Call, type CallKeeper, withDefaults } from "./call.ts";
-import { ClientConnection } from "./client_connection.ts";
+import { ClientConnection, closedOutcome } from "./client_connection.ts";
 import { bytesCodec } from "./codec.ts";
 import { Deadlines } from "./deadline.ts";
 import { dial, type DialOptions } from "./dial.ts";
@@ -288,10 +288,13 @@ export class Client implements AsyncDisposable {
       const options = { metadata: new Metadata(metadata), timeoutMs, signal };
       return (await invoke(interceptedRequest(method, request, options))).message;
     };
-    return method.serverStreaming
-      ? (request, options) =>
-        new DeferredMessages(call(request, options) as Promise<Messages<unknown>>)
-      : call;
+    if (!method.serverStreaming) return call;
+    return (request, { metadata, timeoutMs, signal }) => {
+      const leaving = new AbortController();
+      const either = signal ? AbortSignal.any([signal, leaving.signal]) : leaving.signal;
+      const messages = call(request, { metadata, timeoutMs, signal: either });
+      return new DeferredMessages(messages as Promise<Messages<unknown>>, () => leaving.abort());
+    };
   }
 
   // `async`, and the error made here, so that its stack leads to the caller.
@@ -314,7 +317,8 @@ export class Client implements AsyncDisposable {
     const metadata = options.metadata && asMetadata(options.metadata);
     const call = new Call(method, options, this.#keeper);
     const connection = this.#connection;
-    if (connection.usable || !this.#reconnect || this.#closing) {
+    if (this.#closing) call.end(closedOutcome(this.address));
+    else if (connection.usable || !this.#reconnect) {
       connection.open(call, metadata, message, request);
     } else void this.#startLater(call, metadata, message, request);
     return call;

@@ -134,8 +134,18 @@ export class ClientConnection extends Connection<Call> {
 
   protected closedOutcome(): Outcome {
     if (this.#error) return outcomeOf(this.#error);
-    return { code: Code.CANCELLED, message: `connection to ${this.name} is closed`, details: [] };
+    return closedOutcome(this.name);
   }
+}
+
+/**
+ * The outcome of calls on a connection that this side has closed.
+ *
+ * @param name The address.
+ * @returns The outcome.
+ */
+export function closedOutcome(name: string): Outcome {
+  return { code: Code.CANCELLED, message: `connection to ${name} is closed`, details: [] };
 }
 
 function wireTimeout(deadline: number): bigint {

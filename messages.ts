@@ -81,10 +81,16 @@ const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 /** The messages of a call that interceptors have not started yet. */
 export class DeferredMessages<T> implements MessageStream<T> {
   readonly #iterator: Promise<AsyncIterator<T> | Iterator<T>>;
+  readonly #release: () => void;
   #done = false;
 
-  /** @param messages Where the messages will come from. */
-  constructor(messages: Promise<Messages<T>>) {
+  /**
+   * @param messages Where the messages will come from.
+   * @param release Called when no more messages are wanted. A generator that wraps the call's
+   * messages does not pass that on if it was not started yet.
+   */
+  constructor(messages: Promise<Messages<T>>, release: () => void) {
+    this.#release = release;
     this.#iterator = messages.then(iterate);
     this.#iterator.catch(() => {}); // whoever asks for a message hears of it
   }
@@ -122,6 +128,7 @@ export class DeferredMessages<T> implements MessageStream<T> {
     } catch {
       // It is given up, whatever it was.
     }
+    this.#release();
   }
 }
 

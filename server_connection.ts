@@ -131,14 +131,14 @@ export class ServerConnection extends Connection<ServerCall> {
       } else {
         request = decodeMessage(method.input, payload, method.path);
       }
-      const result = handler(request, call);
+      const given = handler(request, call);
+      const result = given instanceof Promise ? await given : given;
       if (method.serverStreaming) {
         await sendMessages(call, this, method.output, result as Messages<unknown>, method.path);
         if (!call.outcome) this.sendClose(call);
       } else {
-        const response = result instanceof Promise ? await result : result;
         if (call.outcome) return;
-        const bytes = encodeMessage(method.output, response, method.path);
+        const bytes = encodeMessage(method.output, result, method.path);
         if (this.congested) await call.writable();
         if (!call.outcome) this.sendResponse(call.id, { status: undefined, payload: bytes });
       }

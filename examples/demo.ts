@@ -63,6 +63,23 @@ const path = `${folder}/demo.sock`;
   show("a deadline, which both sides keep", `sleep({ milliseconds: 10_000n }, { timeoutMs: 50 })`);
   await test.sleep({ milliseconds: 10_000n }, { timeoutMs: 50 }).catch(tell);
 
+  show("a stream from the server", "count({ count: 5 })");
+  const counted: bigint[] = [];
+  for await (const { value } of test.count({ count: 5 })) counted.push(value);
+  console.log(`  client: ${counted.join(", ")}`);
+
+  show("a stream to the server", "sum([{ value: 1n }, { value: 2n }, { value: 39n }])");
+  const { value } = await test.sum([{ value: 1n }, { value: 2n }, { value: 39n }]);
+  console.log(`  client: ${value}`);
+
+  show("a stream both ways", "chat(questions()), left after the second answer");
+  let answers = 0;
+  for await (const { text } of test.chat(questions())) {
+    console.log(`  server answers: ${text}`);
+    if (++answers === 2) break;
+  }
+  await new Promise((resolve) => setTimeout(resolve, 50)); // time for the generator to end
+
   show("calls at once, on one connection", `1,000 times echo()`);
   const start = performance.now();
   await Promise.all(Array.from({ length: 1_000 }, (_, i) => test.echo({ text: `${i}` })));
@@ -78,4 +95,16 @@ function show(what: string, code: string): void {
 
 function tell(error: unknown): void {
   console.log(`  client: ${error}`);
+}
+
+async function* questions() {
+  try {
+    for (const text of ["who", "what", "when"]) {
+      console.log(`  client asks: ${text}`);
+      yield { text };
+      await new Promise((resolve) => setTimeout(resolve, 20)); // time for the answer
+    }
+  } finally {
+    console.log("  client: no more questions");
+  }
 }

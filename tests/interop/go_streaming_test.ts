@@ -1,23 +1,36 @@
 // Streams between us and containerd's own implementation, each side in both roles.
 
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, createFileRegistry, type DescService, toBinary } from "@bufbuild/protobuf";
 import { Code, connect } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
+import { NULL_TEXT, NULLS_PER_MESSAGE } from "../../examples/streaming.ts";
+import { Streaming } from "../../gen/ttrpc/integration/streaming/streaming_pb.ts";
 import {
   type CountResponse,
   EchoRequestSchema,
   TestService,
 } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { aborted, testHandlers } from "../fixture.ts";
-import { goCall, GoClient, GoServer, goTest } from "./peer.ts";
-import {
-  alive,
-  MESSAGE_BYTES,
-  NULL_TEXT,
-  NULLS_PER_MESSAGE,
-  OurServer,
-  streamingService,
-} from "./services.ts";
+import { goCall, GoClient, GoServer, goTest, streamingDescriptors } from "./peer.ts";
+import { alive, MESSAGE_BYTES, OurServer } from "./services.ts";
+
+/** What a service looks like on the wire. */
+function wireForm({ typeName, methods }: DescService) {
+  const form = methods.map(({ name, methodKind, input, output }) => ({
+    name,
+    methodKind,
+    messages: [input, output].map(({ typeName, fields }) => ({
+      typeName,
+      fields: fields.map(({ name, number, scalar }) => ({ name, number, scalar })),
+    })),
+  }));
+  return { typeName, methods: form };
+}
+
+goTest("our proto file of the streaming service says what Go's own says", async () => {
+  const theirs = createFileRegistry(await streamingDescriptors()).getService(Streaming.typeName);
+  deepEqual(wireForm(Streaming), wireForm(theirs!));
+});
 
 /** Messages that are sent when somebody says so, or what is left of them when the call is over. */
 class Line<T> implements AsyncIterableIterator<T> {
@@ -232,7 +245,7 @@ goTest("our client keeps 20 streams apart", async () => {
 goTest("our client passes the streaming service's Echo", async () => {
   await using go = await GoServer.start();
   await using client = await connect({ path: go.address });
-  const streaming = client.service(await streamingService());
+  const streaming = client.service(Streaming);
   const { seq, msg } = await streaming.echo({ seq: 1, msg: "Echo Me" });
   deepEqual([seq, msg], [2, "Echo Me"]);
 });
@@ -241,7 +254,7 @@ goTest("our client passes the streaming service's EchoStream", async () => {
   await using go = await GoServer.start();
   await using client = await connect({ path: go.address });
   const line = new Line<{ seq: number; msg: string }>();
-  const echoes = client.service(await streamingService()).echoStream(line);
+  const echoes = client.service(Streaming).echoStream(line);
   for (let seq = 0; seq < 100; seq += 2) {
     const sent = { seq, msg: `${seq}: Echo in a stream` };
     line.say(sent);
@@ -257,14 +270,14 @@ goTest("our client passes the streaming service's SumStream", async () => {
   await using client = await connect({ path: go.address });
   // The first and the last are empty messages.
   const parts = [{}, ...Array.from({ length: 200 }, (_, i) => ({ add: i - 99 })), {}];
-  const { sum, num } = await client.service(await streamingService()).sumStream(parts);
+  const { sum, num } = await client.service(Streaming).sumStream(parts);
   deepEqual([sum, num], [100, 202]);
 });
 
 goTest("our client passes the streaming service's DivideStream", async () => {
   await using go = await GoServer.start();
   await using client = await connect({ path: go.address });
-  const streaming = client.service(await streamingService());
+  const streaming = client.service(Streaming);
   const parts = await Array.fromAsync(streaming.divideStream({ sum: 392, num: 30 }));
   equal(parts.length, 30);
   equal(parts.reduce((sum, { add }) => sum + add, 0), 392);
@@ -275,7 +288,7 @@ const NULLS = Array.from({ length: 100 }, (_, seq) => ({ seq, msg: NULL_TEXT }))
 goTest("our client passes the streaming service's EchoNull", async () => {
   await using go = await GoServer.start();
   await using client = await connect({ path: go.address });
-  const streaming = client.service(await streamingService());
+  const streaming = client.service(Streaming);
   const { $typeName } = await streaming.echoNull(NULLS);
   equal($typeName, "google.protobuf.Empty");
   await rejects(streaming.echoNull([{ seq: 1, msg: NULL_TEXT }]), { code: Code.UNKNOWN });
@@ -284,7 +297,7 @@ goTest("our client passes the streaming service's EchoNull", async () => {
 goTest("our client passes the streaming service's EchoNullStream", async () => {
   await using go = await GoServer.start();
   await using client = await connect({ path: go.address });
-  const streaming = client.service(await streamingService());
+  const streaming = client.service(Streaming);
   const received = await Array.fromAsync(streaming.echoNullStream(NULLS));
   equal(received.length, NULLS.length * NULLS_PER_MESSAGE);
 });
@@ -292,7 +305,7 @@ goTest("our client passes the streaming service's EchoNullStream", async () => {
 goTest("our client passes the streaming service's EmptyPayloadStream", async () => {
   await using go = await GoServer.start();
   await using client = await connect({ path: go.address });
-  const streaming = client.service(await streamingService());
+  const streaming = client.service(Streaming);
   const received = await Array.fromAsync(streaming.emptyPayloadStream({}));
   deepEqual(received.map(({ seq }) => seq), [1, 2]);
 });
@@ -320,14 +333,14 @@ const CASES: Record<string, string> = {
 
 for (const [name, what] of Object.entries(CASES)) {
   goTest(`Go's client ${what}`, async () => {
-    await using ours = await OurServer.start();
+    await using ours = new OurServer();
     await goCall(ours.path, name);
   });
 }
 
 goTest("Go's client finishes a stream while our server shuts down", async () => {
   const shutdown = Promise.withResolvers<void>();
-  await using ours = await OurServer.start({
+  await using ours = new OurServer({
     echo: (request, context) => {
       if (request.text === "shut down") ours.server.shutdown().then(shutdown.resolve);
       return testHandlers.echo(request, context);
@@ -339,7 +352,7 @@ goTest("Go's client finishes a stream while our server shuts down", async () => 
 
 goTest("our handler of a stream is aborted when the Go process is killed", async () => {
   const called = Promise.withResolvers<AbortSignal>();
-  await using ours = await OurServer.start({
+  await using ours = new OurServer({
     async *chat(requests, { signal }) {
       for await (const { text } of requests) {
         yield { text };

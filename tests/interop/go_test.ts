@@ -339,19 +339,19 @@ const CASES: Record<string, string> = {
 
 for (const [name, what] of Object.entries(CASES)) {
   goTest(`Go's client ${what}`, async () => {
-    await using ours = await OurServer.start();
+    await using ours = new OurServer();
     await goCall(ours.path, name);
   });
 }
 
 goTest("Go's client refuses a reply over its limit, and the connection works on", async () => {
-  await using ours = await OurServer.start({}, { limits: { messageBytes: MESSAGE_BYTES + 1 } });
+  await using ours = new OurServer({}, { limits: { messageBytes: MESSAGE_BYTES + 1 } });
   await goCall(ours.path, "reply-over-own-limit");
 });
 
 goTest("our handler is aborted at the deadline of Go's client", async () => {
   const reason = Promise.withResolvers<unknown>();
-  await using ours = await OurServer.start({
+  await using ours = new OurServer({
     sleep: (request, context) => {
       if (request.milliseconds > 0n) reason.resolve(aborted(context.signal));
       return testHandlers.sleep(request, context);
@@ -363,7 +363,7 @@ goTest("our handler is aborted at the deadline of Go's client", async () => {
 
 goTest("our handler is aborted when the Go process is killed", async () => {
   const called = Promise.withResolvers<AbortSignal>();
-  await using ours = await OurServer.start({
+  await using ours = new OurServer({
     sleep: (request, context) => {
       called.resolve(context.signal);
       return testHandlers.sleep(request, context);
@@ -378,7 +378,7 @@ goTest("our handler is aborted when the Go process is killed", async () => {
 
 goTest("Go's client gets Unavailable when our server shuts down in the middle", async () => {
   const called = Promise.withResolvers<void>();
-  await using ours = await OurServer.start({
+  await using ours = new OurServer({
     sleep: (request, context) => {
       called.resolve();
       return testHandlers.sleep(request, context);
@@ -392,7 +392,7 @@ goTest("Go's client gets Unavailable when our server shuts down in the middle", 
 
 goTest("Go's client notices when our server is closed in the middle", async () => {
   const called = Promise.withResolvers<void>();
-  await using ours = await OurServer.start({
+  await using ours = new OurServer({
     sleep: (request, context) => {
       called.resolve();
       return testHandlers.sleep(request, context);
@@ -406,7 +406,7 @@ goTest("Go's client notices when our server is closed in the middle", async () =
 
 goTest("Go's client notices that our server shuts down between calls", async () => {
   const shutdown = Promise.withResolvers<void>();
-  await using ours = await OurServer.start({
+  await using ours = new OurServer({
     echo: (request, context) => {
       if (request.text === "shut down") ours.server.shutdown().then(shutdown.resolve);
       return testHandlers.echo(request, context);

@@ -1,0 +1,98 @@
+import { connect, createConnectionPair, serve } from "@ttrpc/ttrpc";
+import { deepEqual, equal, ok, rejects } from "node:assert/strict";
+import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
+import { TestBed, testHandlers } from "./fixture.ts";
+
+Deno.test("stats() count calls and bytes alike on both sides", async () => {
+  const gate = Promise.withResolvers<void>();
+  await using bed = new TestBed({
+    sleep: async () => {
+      await gate.promise;
+      return {};
+    },
+  });
+  const client = await bed.connect();
+  const service = client.service(TestService);
+  await service.nothing({});
+  await rejects(service.fail({ code: 5, message: "" }));
+  await rejects(service.fail({ code: 5, message: "" }));
+  await rejects(client.call("no.Such", "Method", new Uint8Array(0)));
+  const slow = service.sleep({});
+  await service.nothing({});
+  const near = client.stats();
+  const far = bed.server.stats();
+  deepEqual({ ...near, bytesSent: 0, bytesReceived: 0 }, {
+    connections: 1,
+    callsStarted: 6,
+    callsInFlight: 1,
+    callsFailed: { NOT_FOUND: 2, UNIMPLEMENTED: 1 },
+    bytesReceived: 0,
+    bytesSent: 0,
+    openStreams: 1,
+    queuedBytes: 0,
+  });
+  deepEqual({ ...far, bytesSent: near.bytesReceived, bytesReceived: near.bytesSent }, {
+    ...near,
+    bytesSent: near.bytesReceived,
+    bytesReceived: near.bytesSent,
+  });
+  deepEqual([far.bytesReceived, far.bytesSent], [near.bytesSent, near.bytesReceived]);
+  gate.resolve();
+  await slow;
+  client.close();
+  await client.closed;
+  const over = client.stats();
+  deepEqual([over.connections, over.callsInFlight, over.openStreams], [0, 0, 0]);
+  ok(over.bytesReceived > near.bytesReceived && over.bytesSent === near.bytesSent);
+});
+
+Deno.test("the number of connections goes back to zero", async () => {
+  await using bed = new TestBed();
+  const clients = await Promise.all(Array.from({ length: 20 }, () => bed.connect()));
+  await Promise.all(clients.map((client) => client.service(TestService).nothing({})));
+  equal(bed.server.stats().connections, 20);
+  for (const client of clients) await client[Symbol.asyncDispose]();
+  while (bed.server.stats().connections > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  equal(bed.server.stats().callsStarted, 20);
+});
+
+Deno.test("createConnectionPair() carries calls of all kinds and sizes within a process", async () => {
+  const [near, far] = createConnectionPair();
+  await using server = serve(
+    { connection: far },
+    (router) => router.service(TestService, testHandlers),
+  );
+  const client = await connect(near);
+  equal(client.address, "an open connection");
+  equal(server.addr, undefined);
+  const service = client.service(TestService);
+  equal((await service.echo({ payload: new Uint8Array(3_000_000) })).payload.length, 3_000_000);
+  equal((await Array.fromAsync(service.count({ count: 100 }))).length, 100);
+  client.close();
+  await client.closed;
+  await server.finished;
+});
+
+Deno.test("createConnectionPair() holds a writer back, and ends like a socket", async () => {
+  const [near, far] = createConnectionPair();
+  const bytes = new Uint8Array(100_000);
+  const written = await near.write(bytes);
+  ok(written > 0 && written < bytes.length);
+  let more = false;
+  const second = near.write(bytes).then((length) => {
+    more = true;
+    return length;
+  });
+  await Promise.resolve();
+  equal(more, false);
+  const buffer = new Uint8Array(written);
+  equal(await far.read(buffer), written);
+  equal(await second > 0, true);
+  near.close();
+  await rejects(near.read(buffer), Deno.errors.BadResource);
+  await rejects(near.write(bytes), Deno.errors.BrokenPipe);
+  while (await far.read(buffer) !== null);
+  await rejects(far.write(bytes), Deno.errors.BrokenPipe);
+  far.close();
+  await rejects(far.read(buffer), Deno.errors.BadResource);
+});
