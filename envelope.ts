@@ -187,8 +187,8 @@ export function decodeRequest(data: Uint8Array): Request {
   };
   while (reader.more()) {
     const tag = reader.tag();
-    if (tag === Tag.service) request.service = reader.string();
-    else if (tag === Tag.method) request.method = reader.string();
+    if (tag === Tag.service) request.service = reader.name();
+    else if (tag === Tag.method) request.method = reader.name();
     else if (tag === Tag.requestPayload) request.payload = reader.bytes();
     else if (tag === Tag.timeoutNano) request.timeoutNano = reader.int64();
     else if (tag === Tag.metadata) {
@@ -249,7 +249,7 @@ function readPair(reader: Reader, metadata: Metadata): void {
   let value = "";
   while (reader.more()) {
     const tag = reader.tag();
-    if (tag === Tag.key) key = reader.string();
+    if (tag === Tag.key) key = reader.name();
     else if (tag === Tag.value) value = reader.string();
     else reader.skip(tag);
   }

@@ -81,7 +81,7 @@ export interface FrameSink {
   oversized(streamId: number, type: number, flags: number, length: number): void;
 }
 
-const SMALLEST_READ = 1 << 10;
+const SMALLEST_READ = 1 << 12;
 const LARGEST_READ = 1 << 15;
 const LARGE_DATA = 1 << 13;
 const FIRST_LARGE = 1 << 16;
@@ -94,7 +94,8 @@ const FIRST_LARGE = 1 << 16;
  * {@linkcode FrameDecoder.push} how much was read. What has been handed out is never overwritten.
  *
  * The memory follows the bytes received, not the lengths announced: reads start small and grow
- * with the traffic; large data has a buffer of its own, which doubles as its bytes arrive.
+ * with the traffic; large data has a buffer of its own, which doubles as its bytes arrive. Only a
+ * peer that has sent as much before gets all of that buffer at once.
  */
 export class FrameDecoder {
   readonly #limit: number;
@@ -106,6 +107,7 @@ export class FrameDecoder {
   #large: Uint8Array | undefined; // the data of a large frame, with its header before it
   #largeEnd = 0;
   #largeLength = 0;
+  #longest = FIRST_LARGE; // the longest large frame that has come whole
 
   /**
    * Makes a decoder.
@@ -207,7 +209,7 @@ export class FrameDecoder {
 
   #startLarge(whole: number): void {
     const have = this.#end - this.#start;
-    const large = new Uint8Array(Math.min(whole, Math.max(FIRST_LARGE, 2 * have)));
+    const large = new Uint8Array(Math.min(whole, Math.max(this.#longest, 2 * have)));
     large.set(this.#buffer.subarray(this.#start, this.#end));
     this.#start = this.#end;
     this.#large = large;
@@ -220,6 +222,7 @@ export class FrameDecoder {
     this.#largeEnd += length;
     if (this.#largeEnd === this.#largeLength) {
       this.#large = undefined;
+      this.#longest = Math.max(this.#longest, this.#largeLength);
       emit(large, 0, this.#largeLength, sink);
     } else if (this.#largeEnd === large.length) {
       const grown = new Uint8Array(Math.min(2 * large.length, this.#largeLength));

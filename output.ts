@@ -1,14 +1,16 @@
 /**
  * The write queue of a connection.
  *
- * What is added in one turn of the event loop leaves in one write; what is added while a write is
- * under way leaves in the next.
+ * What is added in one turn of the event loop leaves in one write, or in two if it is much; what is
+ * added while a write is under way leaves in the next.
  *
  * @module
  */
 
 import { recycle, Writer } from "./writer.ts";
 
+/** Bytes that are written at once, so that the peer starts on them while the rest is being made. */
+const EARLY = 1 << 11;
 /** Bytes that may wait for the socket before senders have to. */
 const HIGH_WATER = 1 << 18;
 
@@ -26,6 +28,7 @@ export class Output {
   readonly #onFailure: (cause: unknown) => void;
   #pending = 0;
   #total = 0;
+  #scheduled = false;
   #running = false;
   #closed = false;
   readonly #waiting = new Set<() => void>();
@@ -60,9 +63,17 @@ export class Output {
     this.#pending += length;
     this.#total += length;
     if (this.#running) return;
-    this.#running = true;
-    void this.#run();
+    if (this.#pending >= EARLY) void this.#run();
+    else if (!this.#scheduled) {
+      this.#scheduled = true;
+      queueMicrotask(this.#endOfTurn);
+    }
   }
+
+  readonly #endOfTurn = (): void => {
+    this.#scheduled = false;
+    if (!this.#running && this.#pending > 0) void this.#run();
+  };
 
   /** Calls back when there is room, or the queue is closed. */
   whenWritable(callback: () => void): void {
@@ -92,7 +103,7 @@ export class Output {
   }
 
   async #run(): Promise<void> {
-    await undefined; // whatever else this turn adds goes along
+    this.#running = true;
     try {
       while (this.#pending > 0) {
         for (const chunk of this.writer.take()) {

@@ -160,9 +160,10 @@ export abstract class Stream implements Expirable {
    */
   stopSource(): void {
     const { source } = this;
+    if (source === undefined) return;
     this.source = undefined;
     try {
-      Promise.resolve(source?.return?.()).catch(() => {});
+      Promise.resolve(source.return?.()).catch(() => {});
     } catch {
       // As above.
     }

@@ -128,6 +128,7 @@ export class Writer {
 
   #seal(): void {
     if (this.#at > 0) this.#chunks.push(this.#buffer.subarray(0, this.#at));
+    else recycle(this.#buffer);
     this.#buffer = new Uint8Array(0);
     this.#at = 0;
   }
