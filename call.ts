@@ -74,7 +74,10 @@ export class Call extends Stream implements EventListenerObject {
     else this.cancel(outcome);
   }
 
-  /** The caller wants no more of it. */
+  get path(): string {
+    return this.method.path;
+  }
+
   release(): void {
     this.cancel(GIVEN_UP);
   }
@@ -102,7 +105,7 @@ export class Call extends Stream implements EventListenerObject {
   async sendAll(connection: SendHost, requests: Messages<unknown>): Promise<void> {
     this.#connection = connection;
     try {
-      await sendMessages(this, connection, this.method.input, requests, this.method.path);
+      await sendMessages(this, connection, this.method.input, requests);
       if (!this.outcome) connection.sendClose(this);
     } catch (error) {
       this.cancel(outcomeOf(error));

@@ -307,7 +307,7 @@ export class Client implements AsyncDisposable {
 
   #stream(method: Method, request: unknown, options: CallOptions): MessageStream<unknown> {
     const call = this.#start(method, request, options);
-    return new ReceivedMessages(call, method.output, method.path, () => call.release());
+    return new ReceivedMessages(call, method.output);
   }
 
   #start(method: Method, request: unknown, options: CallOptions): Call {

@@ -6,7 +6,7 @@
 
 import type { Deadlines } from "./deadline.ts";
 import type { InterceptedCall } from "./interceptor.ts";
-import type { Metadata } from "./metadata.ts";
+import { Metadata } from "./metadata.ts";
 import type { ConnectionInfo, HandlerContext, Method } from "./service.ts";
 import type { Tally } from "./stats.ts";
 import { Code, RpcError } from "./status.ts";
@@ -22,11 +22,11 @@ export interface CallKeeper {
 
 /** A call on a server. It is its own handler's context. */
 export class ServerCall extends Stream implements HandlerContext {
-  metadata: Metadata;
   readonly connection: ConnectionInfo;
   readonly #method: Method;
   readonly #server: CallKeeper;
   readonly #onExpire: (call: ServerCall) => void;
+  #metadata: Metadata | undefined;
   #controller: AbortController | undefined;
   #offeredTimeoutMs: number | undefined;
 
@@ -42,7 +42,7 @@ export class ServerCall extends Stream implements HandlerContext {
   constructor(
     id: number,
     method: Method,
-    metadata: Metadata,
+    metadata: Metadata | undefined,
     deadline: number,
     server: CallKeeper,
     connection: ConnectionInfo,
@@ -50,7 +50,7 @@ export class ServerCall extends Stream implements HandlerContext {
   ) {
     super(method.clientStreaming, method.serverStreaming, deadline);
     this.id = id;
-    this.metadata = metadata;
+    this.#metadata = metadata;
     this.connection = connection;
     this.#method = method;
     this.#server = server;
@@ -67,9 +67,12 @@ export class ServerCall extends Stream implements HandlerContext {
     return this.#method.name;
   }
 
-  /** The service and the method, as `pkg.Service/Method`. */
   get path(): string {
     return this.#method.path;
+  }
+
+  get metadata(): Metadata {
+    return this.#metadata ??= new Metadata();
   }
 
   get timeoutMs(): number | undefined {
@@ -85,6 +88,10 @@ export class ServerCall extends Stream implements HandlerContext {
     return this.#controller.signal;
   }
 
+  release(): void {
+    this.ignoreRemote();
+  }
+
   /** What interceptors see of the call. */
   offer(): InterceptedCall {
     const { metadata, timeoutMs, signal } = this;
@@ -94,7 +101,7 @@ export class ServerCall extends Stream implements HandlerContext {
 
   /** What interceptors have made of what they were offered. The signal stays the call's own. */
   change(metadata: Metadata, timeoutMs: number | undefined): void {
-    this.metadata = metadata;
+    this.#metadata = metadata;
     if (this.outcome || timeoutMs === this.#offeredTimeoutMs) return;
     const { deadlines } = this.#server;
     deadlines.delete(this);

@@ -47,7 +47,8 @@ export async function dial(address: ParsedAddress, options: DialOptions): Promis
       try {
         return await open(address, signal);
       } catch (error) {
-        if (signal.aborted || !waitForReady || !isTransient(error)) throw error;
+        const again = waitForReady ? isTransient(error) : isBusy(error) && delay < LONGEST_RETRY_MS;
+        if (signal.aborted || !again) throw error;
         last = error;
       }
       await pause(delay, signal);
@@ -94,7 +95,12 @@ async function untilAborted<T extends Deno.Conn>(
 
 function isTransient(error: unknown): boolean {
   return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused ||
-    error instanceof Deno.errors.WouldBlock || error instanceof Deno.errors.ConnectionReset;
+    error instanceof Deno.errors.ConnectionReset || isBusy(error);
+}
+
+/** More clients wait to be accepted than the system lets wait: the server is there. */
+function isBusy(error: unknown): boolean {
+  return error instanceof Deno.errors.WouldBlock;
 }
 
 function reasonOf(error: unknown): string {

@@ -81,6 +81,7 @@ export interface FrameSink {
   oversized(streamId: number, type: number, flags: number, length: number): void;
 }
 
+const FIRST_READ = 1 << 10; // all that an idle connection costs
 const SMALLEST_READ = 1 << 12;
 const LARGEST_READ = 1 << 15;
 const LARGE_DATA = 1 << 13;
@@ -102,7 +103,7 @@ export class FrameDecoder {
   #buffer = new Uint8Array(0);
   #start = 0; // of the first byte that no frame has taken
   #end = 0; // of the bytes read
-  #readSize = SMALLEST_READ;
+  #readSize = FIRST_READ;
   #skip = 0; // bytes left of an oversized frame
   #large: Uint8Array | undefined; // the data of a large frame, with its header before it
   #largeEnd = 0;
@@ -136,6 +137,7 @@ export class FrameDecoder {
     const rest = this.#end - this.#start;
     // A frame handed out may still look into the buffer, so it is replaced, never rewound.
     if (this.#buffer.length - this.#end < Math.max(HEADER_LENGTH, this.#readSize >> 2)) {
+      if (this.#end > 0) this.#readSize = Math.max(this.#readSize, SMALLEST_READ);
       const buffer = new Uint8Array(Math.max(this.#readSize, 2 * rest));
       buffer.set(this.#buffer.subarray(this.#start, this.#end));
       this.#buffer = buffer;

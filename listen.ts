@@ -36,10 +36,12 @@ export async function* accepted(
     return;
   }
   for (;;) {
-    let conn: Deno.Conn;
+    let conn: Deno.Conn | undefined;
     try {
       conn = await listener.accept();
+      if (conn.remoteAddr.transport === "tcp") (conn as Deno.TcpConn).setNoDelay(true);
     } catch (error) {
+      conn?.close();
       if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
         return;
       }
@@ -47,7 +49,6 @@ export async function* accepted(
       await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
       continue;
     }
-    if (conn.remoteAddr.transport === "tcp") (conn as Deno.TcpConn).setNoDelay(true);
     yield conn;
   }
 }

@@ -13,21 +13,15 @@ import { outcomeError, type Stream } from "./stream.ts";
 export class ReceivedMessages<T> implements MessageStream<T> {
   readonly #stream: Stream;
   readonly #codec: Codec<T>;
-  readonly #method: string;
-  readonly #release: () => void;
   #done = false;
 
   /**
    * @param stream Where the messages come from.
    * @param codec What decodes them.
-   * @param method The method's path, for errors.
-   * @param release Called when no more messages are wanted, though there may be some.
    */
-  constructor(stream: Stream, codec: Codec<T>, method: string, release: () => void) {
+  constructor(stream: Stream, codec: Codec<T>) {
     this.#stream = stream;
     this.#codec = codec;
-    this.#method = method;
-    this.#release = release;
   }
 
   async next(): Promise<IteratorResult<T>> {
@@ -37,7 +31,7 @@ export class ReceivedMessages<T> implements MessageStream<T> {
     if (this.#done) return DONE;
     this.#done = true;
     const { outcome } = this.#stream;
-    if (outcome && outcome.code !== Code.OK) throw outcomeError(outcome, this.#method);
+    if (outcome && outcome.code !== Code.OK) throw outcomeError(outcome, this.#stream.path);
     return DONE;
   }
 
@@ -63,12 +57,12 @@ export class ReceivedMessages<T> implements MessageStream<T> {
   #stop(): void {
     if (this.#done) return;
     this.#done = true;
-    this.#release();
+    this.#stream.release();
   }
 
   #decode(bytes: Uint8Array): T {
     try {
-      return decodeMessage(this.#codec, bytes, this.#method);
+      return decodeMessage(this.#codec, bytes, this.#stream.path);
     } catch (error) {
       this.#stop();
       throw error;
@@ -198,7 +192,6 @@ export async function sendMessages<T>(
   host: SendHost,
   codec: Codec<T>,
   messages: Messages<T>,
-  method: string,
 ): Promise<void> {
   const iterator = iterate(messages);
   stream.source = iterator;
@@ -210,7 +203,7 @@ export async function sendMessages<T>(
       return;
     }
     if (stream.outcome) return;
-    const bytes = encodeMessage(codec, value, method);
+    const bytes = encodeMessage(codec, value, stream.path);
     if (host.congested) await stream.writable();
     if (stream.outcome) return;
     host.sendData(stream, bytes);

@@ -277,6 +277,7 @@ export class Server implements AsyncDisposable {
     } catch (error) {
       this.#report(error);
     }
+    this.#stopListening();
     await this.#over();
   }
 

@@ -11,7 +11,6 @@ import { decodeRequest, type Request } from "./envelope.ts";
 import { FrameFlag, FrameType, oversizedError } from "./framing.ts";
 import type { Limits } from "./limits.ts";
 import { decodeMessage, encodeMessage, ReceivedMessages, sendMessages } from "./messages.ts";
-import { Metadata } from "./metadata.ts";
 import type { Route, Router } from "./router.ts";
 import type { ConnectionInfo, Messages } from "./service.ts";
 import { Code, RpcError, type Status } from "./status.ts";
@@ -98,7 +97,7 @@ export class ServerConnection extends Connection<ServerCall> {
     const call = new ServerCall(
       streamId,
       route.method,
-      metadata ?? new Metadata(),
+      metadata,
       deadline,
       this.#server,
       this.#info,
@@ -126,15 +125,14 @@ export class ServerConnection extends Connection<ServerCall> {
     try {
       let request: unknown;
       if (method.clientStreaming) {
-        const release = () => call.ignoreRemote();
-        request = new ReceivedMessages(call, method.input, method.path, release);
+        request = new ReceivedMessages(call, method.input);
       } else {
         request = decodeMessage(method.input, payload, method.path);
       }
       const given = handler(request, call);
       const result = given instanceof Promise ? await given : given;
       if (method.serverStreaming) {
-        await sendMessages(call, this, method.output, result as Messages<unknown>, method.path);
+        await sendMessages(call, this, method.output, result as Messages<unknown>);
         if (!call.outcome) this.sendClose(call);
       } else {
         if (call.outcome) return;

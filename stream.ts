@@ -87,8 +87,14 @@ export abstract class Stream implements Expirable {
     return this.#receive !== undefined;
   }
 
+  /** The method, as `pkg.Service/Method`. */
+  abstract readonly path: string;
+
   /** The deadline has passed. */
   abstract expire(): void;
+
+  /** Nobody will take more messages. */
+  abstract release(): void;
 
   /** The stream has just ended: called once. */
   protected abstract ended(outcome: Outcome): void;

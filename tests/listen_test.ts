@@ -194,3 +194,19 @@ for (
     });
   });
 }
+
+Deno.test("serve() does not go on listening when onListen throws", async () => {
+  using socket = new SocketFolder();
+  const errors: unknown[] = [];
+  const bug = new Error("cannot write the pid file");
+  const server = serve({
+    path: socket.path,
+    onError: (error) => void errors.push(error),
+    onListen: () => {
+      throw bug;
+    },
+  }, routes);
+  await server.finished;
+  equal(errors[0], bug);
+  throws(() => Deno.lstatSync(socket.path), Deno.errors.NotFound);
+});
