@@ -81,7 +81,7 @@ export interface ConnectOptions extends DialOptions {
  * @example Call a method
  * ```ts
  * import { connect, serve } from "@ttrpc/ttrpc";
- * import { Greeter } from "./gen/greeter/v1/greeter_pb.ts";
+ * import { Greeter } from "./gen/greeter/v1/greeter_ttrpc.ts";
  * import { equal } from "node:assert/strict";
  *
  * const path = await Deno.makeTempDir() + "/greeter.sock";
@@ -157,7 +157,8 @@ export class Client implements AsyncDisposable {
   /**
    * A client of one service.
    *
-   * @param service The service: a `GenService` of protobuf-es, or a descriptor with codecs.
+   * @param service The service: as `protoc-gen-ttrpc-es` or `protoc-gen-es` generates it, or with
+   * codecs of its own.
    * @param defaults For calls that do not say otherwise.
    * @returns An object with a function for each method. A unary or client-streaming method
    * returns a promise, the others a {@linkcode MessageStream}.

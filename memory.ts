@@ -17,7 +17,7 @@ const CAPACITY = 1 << 16;
  * @example Test a service without a socket
  * ```ts
  * import { connect, createConnectionPair, serve } from "@ttrpc/ttrpc";
- * import { Greeter } from "./gen/greeter/v1/greeter_pb.ts";
+ * import { Greeter } from "./gen/greeter/v1/greeter_ttrpc.ts";
  * import { equal } from "node:assert/strict";
  *
  * const [near, far] = createConnectionPair();

@@ -3,12 +3,12 @@
  * gRPC, without HTTP/2.
  *
  * {@linkcode connect} makes a client, {@linkcode serve} a server. Both take the services that
- * `protoc-gen-es` generates.
+ * `protoc-gen-ttrpc-es` generates.
  *
  * @example A server and a client
  * ```ts
  * import { connect, serve } from "@ttrpc/ttrpc";
- * import { Greeter } from "./gen/greeter/v1/greeter_pb.ts";
+ * import { Greeter } from "./gen/greeter/v1/greeter_ttrpc.ts";
  * import { equal } from "node:assert/strict";
  *
  * const path = await Deno.makeTempDir() + "/greeter.sock";

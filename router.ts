@@ -41,7 +41,8 @@ export class Router {
   /**
    * Offers a service.
    *
-   * @param service The service: a `GenService` of protobuf-es, or a descriptor with codecs.
+   * @param service The service: as `protoc-gen-ttrpc-es` or `protoc-gen-es` generates it, or with
+   * codecs of its own.
    * @param handlers A function for each method; they are called on this object, so it may be an
    * instance of a class. A client of the same service is such an object, too, and makes a proxy.
    * @returns The router.

@@ -101,7 +101,7 @@ export interface ShutdownOptions {
  * @example Serve until interrupted
  * ```ts
  * import { serve } from "@ttrpc/ttrpc";
- * import { Greeter } from "./gen/greeter/v1/greeter_pb.ts";
+ * import { Greeter } from "./gen/greeter/v1/greeter_ttrpc.ts";
  *
  * const path = await Deno.makeTempDir() + "/greeter.sock";
  * const server = serve({ path }, (router) =>

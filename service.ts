@@ -172,8 +172,10 @@ export type Sendable<Type> = Type extends DescMessage ? MessageInitShape<Type>
  * objects. A method called `then` would make the object a thenable, which `await` calls, so it
  * gets a dollar sign.
  */
-export type NamedMethods<Service extends AnyService> = "then" extends keyof Service["method"]
-  ? Omit<Service["method"], "then"> & { then$: Service["method"]["then"] }
+export type NamedMethods<Service extends AnyService> = string extends keyof Service["method"]
+  ? Service["method"]
+  : "then" extends keyof Service["method"]
+    ? Omit<Service["method"], "then"> & { then$: Service["method"]["then"] }
   : Service["method"];
 
 /**

@@ -1,8 +1,8 @@
 // A server and a client over a unix socket, and what they say to each other.
 
 import { connect, RpcError, serve } from "@ttrpc/ttrpc";
-import { Greeter } from "../gen/greeter/v1/greeter_pb.ts";
-import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
+import { Greeter } from "../gen/greeter/v1/greeter_ttrpc.ts";
+import { TestService } from "../gen/ttrpc/test/v1/test_ttrpc.ts";
 
 const folder = await Deno.makeTempDir();
 const path = `${folder}/demo.sock`;

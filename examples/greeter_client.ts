@@ -3,7 +3,7 @@
 //     deno run --allow-net --allow-read --allow-write examples/greeter_client.ts ADDRESS NAME
 
 import { connect } from "@ttrpc/ttrpc";
-import { Greeter } from "../gen/greeter/v1/greeter_pb.ts";
+import { Greeter } from "../gen/greeter/v1/greeter_ttrpc.ts";
 
 const [address, name = ""] = Deno.args;
 if (address === undefined) {

@@ -3,7 +3,7 @@
 //     deno run --allow-net --allow-read --allow-write --allow-sys examples/greeter_server.ts ADDRESS
 
 import { serve } from "@ttrpc/ttrpc";
-import { Greeter } from "../gen/greeter/v1/greeter_pb.ts";
+import { Greeter } from "../gen/greeter/v1/greeter_ttrpc.ts";
 
 const [address] = Deno.args;
 if (address === undefined) {

@@ -3,7 +3,7 @@
 //     deno run --allow-net --allow-read --allow-write --allow-sys examples/streaming_server.ts ADDRESS
 
 import { serve } from "@ttrpc/ttrpc";
-import { Streaming } from "../gen/ttrpc/integration/streaming/streaming_pb.ts";
+import { Streaming } from "../gen/ttrpc/integration/streaming/streaming_ttrpc.ts";
 import { streamingHandlers } from "./streaming.ts";
 
 const [address] = Deno.args;

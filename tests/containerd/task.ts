@@ -4,12 +4,11 @@
  * @module
  */
 
-import type { CallOptions, Client } from "@ttrpc/ttrpc";
+import type { CallOptions, Client, TypedService } from "@ttrpc/ttrpc";
 import {
   create,
   createFileRegistry,
   type DescMessage,
-  type DescService,
   type FileRegistry,
   fromBinary,
   toBinary,
@@ -20,10 +19,19 @@ import { run } from "./programs.ts";
 const MODULE = "github.com/containerd/containerd/api";
 const VERSION = "v1.8.0";
 const BUF = "npm:@bufbuild/buf@1.74.0";
+const PLUGINS = [
+  {
+    local: ["deno", "run", "--allow-all", "npm:@bufbuild/protoc-gen-es@2.17.0"],
+    opt: ["target=ts", "import_extension=ts"],
+  },
+  { local: ["deno", "run", `${import.meta.dirname}/../../codegen/protoc_gen_ttrpc_es.ts`] },
+].map((plugin) => ({ ...plugin, out: "gen", strategy: "all" }));
 const CACHE = `${import.meta.dirname}/../../.cache`;
 
+const API = `${CACHE}/containerd-api-${VERSION}`;
+
 /** The compiled API. It takes the Go toolchain and the network to make it. */
-export const API_IMAGE = `${CACHE}/containerd-api-${VERSION}.binpb`;
+export const API_IMAGE = `${API}/image.binpb`;
 
 /** A message of any type. */
 export type Packed = Pick<Any, "typeUrl" | "value">;
@@ -44,10 +52,13 @@ export interface TaskId {
 /** How a process has ended. */
 export interface Exit {
   exitStatus: number;
-  exitedAt?: Timestamp;
+  exitedAt?: Timestamp | undefined;
 }
 
-/** What the tests use of `containerd.task.v2.Task`. Version 3 has the same methods. */
+/**
+ * What the tests use of the generated clients of `containerd.task.v2.Task` and of version 3, which
+ * are not there before the tests run. That they are such clients is checked in `codegen/`.
+ */
 export interface Task {
   connect(request: TaskId, options?: CallOptions): Promise<{ shimPid: number; taskPid: number }>;
   create(
@@ -58,7 +69,7 @@ export interface Task {
   state(
     request: TaskId,
     options?: CallOptions,
-  ): Promise<Exit & TaskId & { pid: number; status: TaskStatus; bundle: string }>;
+  ): Promise<Exit & TaskId & { pid: number; status: number; bundle: string }>;
   pids(request: TaskId, options?: CallOptions): Promise<{ processes: { pid: number }[] }>;
   exec(
     request: TaskId & { spec: Packed },
@@ -70,7 +81,7 @@ export interface Task {
   shutdown(request: TaskId & { now?: boolean }, options?: CallOptions): Promise<unknown>;
 }
 
-/** `containerd.services.events.ttrpc.v1.Events`. */
+/** What the tests use of the generated client of `containerd.services.events.ttrpc.v1.Events`. */
 export interface Events {
   forward(
     request: {
@@ -90,10 +101,10 @@ export async function taskService(
   client: Client,
   { namespace, version }: { namespace: string; version: number },
 ): Promise<Task> {
-  const service = await descService(`containerd.task.v${version}.Task`);
-  const metadata = { "containerd-namespace-ttrpc": namespace };
-  // The descriptor is not known before the test runs, so the compiler cannot know its methods.
-  return client.service(service, { metadata }) as unknown as Task;
+  const { Task } = await generated<{ Task: TypedService<Task, unknown> }>(
+    `runtime/task/v${version}/shim`,
+  );
+  return client.service(Task, { metadata: { "containerd-namespace-ttrpc": namespace } });
 }
 
 /**
@@ -102,8 +113,10 @@ export async function taskService(
  * @param client A connection to it.
  */
 export async function eventsService(client: Client): Promise<Events> {
-  const service = await descService("containerd.services.events.ttrpc.v1.Events");
-  return client.service(service) as unknown as Events;
+  const { Events } = await generated<{ Events: TypedService<Events, unknown> }>(
+    "services/ttrpc/events/v1/events",
+  );
+  return client.service(Events);
 }
 
 /**
@@ -119,10 +132,10 @@ export async function event(typeName: string, fields: Record<string, unknown>): 
   return { typeUrl: typeName, value: toBinary(schema, create(schema, fields)) };
 }
 
-async function descService(typeName: string): Promise<DescService> {
-  const service = (await api()).getService(typeName);
-  if (!service) throw new Error(`containerd's API has no service ${typeName}`);
-  return service;
+/** A generated file. */
+async function generated<Module>(name: string): Promise<Module> {
+  await api();
+  return await import(`${API}/gen/${MODULE}/${name}_ttrpc.ts`);
 }
 
 let loaded: Promise<FileRegistry> | undefined;
@@ -146,7 +159,7 @@ async function load(): Promise<FileRegistry> {
 async function build(): Promise<void> {
   const folder = await Deno.makeTempDir({ prefix: "ttrpc-containerd-api-" });
   await Deno.mkdir(CACHE, { recursive: true });
-  const image = await Deno.makeTempFile({ dir: CACHE, suffix: ".binpb" });
+  const made = await Deno.makeTempDir({ dir: CACHE });
   try {
     const module = await run("go", {
       args: ["mod", "download", "-json", `${MODULE}@${VERSION}`],
@@ -157,18 +170,17 @@ async function build(): Promise<void> {
     await Deno.mkdir(link.slice(0, link.lastIndexOf("/")), { recursive: true });
     await Deno.symlink(JSON.parse(module).Dir, link);
     const parts = ["runtime/task", "services/ttrpc/events/v1", "events"];
-    await run(Deno.execPath(), {
-      args: [
-        ...["run", "--allow-all", BUF, "build", "--as-file-descriptor-set", "--output", image],
-        ...parts.flatMap((part) => ["--path", `${MODULE}/${part}`]),
-      ],
-      cwd: folder,
-    });
+    const paths = parts.flatMap((part) => ["--path", `${MODULE}/${part}`]);
+    const buf = (...args: string[]) =>
+      run(Deno.execPath(), { args: ["run", "--allow-all", BUF, ...args, ...paths], cwd: folder });
+    await buf("build", "--as-file-descriptor-set", "--output", `${made}/image.binpb`);
+    const template = JSON.stringify({ version: "v2", plugins: PLUGINS });
+    await buf("generate", "--include-imports", "--template", template, "--output", made);
     // Another test may be doing the same: what is there under the final name is always whole.
-    await Deno.rename(image, API_IMAGE);
+    await Deno.rename(made, API);
   } catch (error) {
-    await Deno.remove(image);
-    throw error;
+    await Deno.remove(made, { recursive: true });
+    if (!await Deno.stat(API_IMAGE).catch(() => false)) throw error;
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -1,0 +1,77 @@
+/**
+ * The plugin as a process: a request on stdin, the response on stdout.
+ *
+ * @module
+ */
+
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { CodeGeneratorRequestSchema, CodeGeneratorResponseSchema } from "@bufbuild/protobuf/wkt";
+import { generate } from "./generate.ts";
+
+/** How long a request may be, in bytes. All of googleapis is some 30 MiB. */
+const LIMIT = 1 << 29;
+
+/**
+ * Answers one request.
+ *
+ * @returns The exit code. If it is not zero, stderr says why.
+ */
+export async function runPlugin(): Promise<number> {
+  try {
+    if (Deno.stdin.isTerminal()) {
+      throw new Error("Cannot read a request from a terminal: this is run by buf or protoc");
+    }
+    await write(Deno.stdout, answer(await readAll(Deno.stdin.readable, LIMIT)));
+    return 0;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    await write(Deno.stderr, new TextEncoder().encode(`protoc-gen-ttrpc-es: ${reason}\n`));
+    return 1;
+  }
+}
+
+/**
+ * Answers one request.
+ *
+ * @param request The bytes of a `google.protobuf.compiler.CodeGeneratorRequest`.
+ * @returns The bytes of the response.
+ * @throws {Error} If it is none, or descriptors are missing in it.
+ */
+export function answer(request: Uint8Array): Uint8Array {
+  let decoded;
+  try {
+    decoded = fromBinary(CodeGeneratorRequestSchema, request);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : cause;
+    throw new Error(`Cannot read the request: ${reason}`, { cause });
+  }
+  return toBinary(CodeGeneratorResponseSchema, generate(decoded));
+}
+
+/**
+ * Reads to the end.
+ *
+ * @param stream What to read.
+ * @param limit How many bytes there may be.
+ * @returns All bytes.
+ * @throws {RangeError} If there are more.
+ */
+export async function readAll(
+  stream: ReadableStream<Uint8Array>,
+  limit: number,
+): Promise<Uint8Array> {
+  const chunks: Uint8Array<ArrayBuffer>[] = [];
+  let length = 0;
+  for await (const chunk of stream) {
+    length += chunk.length;
+    if (length > limit) {
+      throw new RangeError(`Cannot read the request: it has more than ${limit} bytes`);
+    }
+    chunks.push(new Uint8Array(chunk));
+  }
+  return new Uint8Array(await new Blob(chunks).arrayBuffer());
+}
+
+async function write(to: typeof Deno.stdout, bytes: Uint8Array): Promise<void> {
+  for (let at = 0; at < bytes.length;) at += await to.write(bytes.subarray(at));
+}
