@@ -1,4 +1,4 @@
-/** The Go peer: builds it, runs it as a server, and runs it as a client. */
+/** The peers: programs of ours in other languages, each run as a server and as a client. */
 
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
@@ -13,46 +13,56 @@ import { file_greeter_v1_greeter } from "../../gen/greeter/v1/greeter_pb.ts";
 import { file_ttrpc_test_v1_test } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { SocketFolder } from "../fixture.ts";
 
-const SOURCE = new URL("./go/", import.meta.url);
 const CACHE = new URL("../../.cache/interop/", import.meta.url);
 
-/** A test that needs Go. Where there is none, its name says so. */
-export function goTest(name: string, fn: () => Promise<void>): void {
-  if (hasGo) Deno.test({ name: `go: ${name}`, fn });
-  else Deno.test({ name: `go: ${name} (skipped: there is no go)`, ignore: true, fn });
-}
+/** Something that is built, once and before its first use, with a tool that may be missing. */
+class Program {
+  readonly tool: string;
+  readonly #folder: URL;
+  readonly #args: string[];
+  #buildable: boolean | undefined;
+  #built: Promise<void> | undefined;
 
-const hasGo = canRun("go", "version");
-
-function canRun(command: string, ...args: string[]): boolean {
-  try {
-    return new Deno.Command(command, { args, stdout: "null", stderr: "null" }).outputSync().success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
+  /** The arguments are the tool's, run in the folder of the source. */
+  constructor(folder: string, tool: string, ...args: string[]) {
+    this.tool = tool;
+    this.#folder = new URL(folder, import.meta.url);
+    this.#args = args;
   }
-}
 
-let built: Promise<string> | undefined;
+  /** Whether there is the tool. */
+  get buildable(): boolean {
+    return this.#buildable ??= this.#runs();
+  }
 
-/** The path of the program, which is built first if need be. */
-function peerProgram(): Promise<string> {
-  return built ??= build();
-}
+  #runs(): boolean {
+    try {
+      const args = [this.tool === "go" ? "version" : "--version"];
+      const command = new Deno.Command(this.tool, { args, stdout: "null", stderr: "null" });
+      return command.outputSync().success;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return false;
+      throw error;
+    }
+  }
 
-// Test files run in parallel, so one of them builds while the others wait for the lock. Go itself
-// finds out whether there is anything to do.
-async function build(): Promise<string> {
-  await Deno.mkdir(CACHE, { recursive: true });
-  using lock = await Deno.open(new URL("go.lock", CACHE), { create: true, write: true });
-  await lock.lock(true);
-  const program = fileURLToPath(new URL("go-peer", CACHE));
-  const { success, stderr } = await new Deno.Command("go", {
-    args: ["build", "-trimpath", "-buildvcs=false", "-o", program, "."],
-    cwd: SOURCE,
-  }).output();
-  if (!success) throw new Error(`Cannot build the Go peer: ${text(stderr)}`);
-  return program;
+  built(): Promise<void> {
+    return this.#built ??= this.#build();
+  }
+
+  // Test files run in parallel, so one of them builds while the others wait for the lock. The tool
+  // itself finds out whether there is anything to do.
+  async #build(): Promise<void> {
+    await Deno.mkdir(CACHE, { recursive: true });
+    const name = this.#folder.pathname.split("/").at(-2);
+    using lock = await Deno.open(new URL(`${name}.lock`, CACHE), { create: true, write: true });
+    await lock.lock(true);
+    const { success, stderr } = await new Deno.Command(this.tool, {
+      args: this.#args,
+      cwd: this.#folder,
+    }).output();
+    if (!success) throw new Error(`Cannot build the peer in ${name}: ${text(stderr)}`);
+  }
 }
 
 function text(bytes: Uint8Array): string {
@@ -71,48 +81,109 @@ function descriptors(): string {
   return toBinary(FileDescriptorSetSchema, set).toBase64();
 }
 
-async function spawn(command: "serve" | "call", ...args: string[]): Promise<Deno.ChildProcess> {
-  return new Deno.Command(await peerProgram(), {
-    args: [command, ...args],
-    env: { TTRPC_TEST_PROTOS: descriptors() },
-    stdin: command === "serve" ? "piped" : "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+/** Another implementation of ttrpc, in a program of ours that takes the same arguments as all. */
+export class Peer {
+  /** What the names of its tests begin with. */
+  readonly name: string;
+  readonly #program: Program;
+  readonly #path: string;
+  readonly #env: Record<string, string>;
+
+  constructor(name: string, program: Program, path: string, env: Record<string, string> = {}) {
+    this.name = name;
+    this.#program = program;
+    this.#path = path;
+    this.#env = env;
+  }
+
+  /** The same peer on a runtime of several threads. */
+  threaded(threads: number): Peer {
+    const env = { ...this.#env, PEER_THREADS: `${threads}` };
+    return new Peer(this.name, this.#program, this.#path, env);
+  }
+
+  /** A test that needs it. Where it cannot be built, the name of the test says so. */
+  test(name: string, fn: () => Promise<void>): void {
+    const { tool, buildable } = this.#program;
+    const whole = `${this.name}: ${name}`;
+    if (buildable) Deno.test({ name: whole, fn });
+    else Deno.test({ name: `${whole} (skipped: there is no ${tool})`, ignore: true, fn });
+  }
+
+  /** Starts a server on a socket of its own, unless another address is given. */
+  async serve(given?: string): Promise<PeerServer> {
+    const socket = new SocketFolder();
+    const process = await this.#spawn("piped", "serve", given ?? socket.path);
+    return PeerServer.start(this.name, process, socket);
+  }
+
+  /** Starts a client that runs one case against a server. */
+  async start(address: string, name: string): Promise<PeerClient> {
+    return new PeerClient(this.name, name, await this.#spawn("null", "call", address, name));
+  }
+
+  /**
+   * Runs a case of its client against a server, and fails if the case does.
+   *
+   * @returns What it has to say about the case.
+   */
+  async call(address: string, name: string): Promise<string> {
+    await using client = await this.start(address, name);
+    return await client.passes();
+  }
+
+  /** What another command prints. */
+  async print(command: string): Promise<Uint8Array> {
+    const process = await this.#spawn("null", command);
+    const { success, stdout, stderr } = await process.output();
+    if (!success) throw new Error(`Cannot run ${this.name} ${command}: ${text(stderr)}`);
+    return stdout;
+  }
+
+  async #spawn(stdin: "piped" | "null", ...args: string[]): Promise<Deno.ChildProcess> {
+    await this.#program.built();
+    return new Deno.Command(fileURLToPath(new URL(this.#path, CACHE)), {
+      args,
+      env: { TTRPC_TEST_PROTOS: descriptors(), ...this.#env },
+      stdin,
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+  }
 }
 
-/** What describes the service `ttrpc.integration.streaming.Streaming` in Go's own code. */
-export async function streamingDescriptors(): Promise<FileDescriptorSet> {
-  const { success, stdout, stderr } = await new Deno.Command(await peerProgram(), {
-    args: ["describe"],
-  }).output();
-  if (!success) throw new Error(`Cannot get descriptors from the Go peer: ${text(stderr)}`);
-  return fromBinary(FileDescriptorSetSchema, stdout);
-}
-
-/** A Go server at work, on a socket of its own unless another address is given. */
-export class GoServer implements AsyncDisposable {
+/** A peer's server at work. */
+export class PeerServer implements AsyncDisposable {
   /** Where it listens, in the peer's own notation. */
   readonly address: string;
+  readonly #name: string;
   readonly #process: Deno.ChildProcess;
   readonly #socket: Disposable;
   readonly #errors: Promise<string>;
   #killed = false;
 
-  private constructor(process: Deno.ChildProcess, address: string, socket: Disposable) {
+  private constructor(
+    name: string,
+    process: Deno.ChildProcess,
+    socket: Disposable,
+    address: string,
+  ) {
+    this.#name = name;
     this.#process = process;
-    this.address = address;
     this.#socket = socket;
+    this.address = address;
     this.#errors = process.stderr.text();
   }
 
-  /** Starts one, and waits until it listens. */
-  static async start(given?: string): Promise<GoServer> {
-    const socket = new SocketFolder();
-    const process = await spawn("serve", given ?? socket.path);
+  /** Waits until it listens. */
+  static async start(
+    name: string,
+    process: Deno.ChildProcess,
+    socket: Disposable,
+  ): Promise<PeerServer> {
     const line = await firstLine(process.stdout);
     const [, address] = /^listening (.+)$/.exec(line) ?? [];
-    const server = new GoServer(process, address ?? "", socket);
+    const server = new PeerServer(name, process, socket, address ?? "");
     if (address === undefined) await server[Symbol.asyncDispose]();
     return server;
   }
@@ -135,7 +206,7 @@ export class GoServer implements AsyncDisposable {
     const errors = await this.#errors;
     this.#socket[Symbol.dispose]();
     if (success || this.#killed) return;
-    throw new Error(`The Go server ended with ${signal ?? `code ${code}`}: ${errors}`);
+    throw new Error(`The ${this.#name} server ended with ${signal ?? `code ${code}`}: ${errors}`);
   }
 }
 
@@ -149,30 +220,35 @@ async function firstLine(stream: ReadableStream<Uint8Array>): Promise<string> {
   return read;
 }
 
-/** A Go client that runs one case. */
-export class GoClient implements AsyncDisposable {
+/** A peer's client that runs one case. */
+export class PeerClient implements AsyncDisposable {
+  readonly #peer: string;
   readonly #name: string;
   readonly #process: Deno.ChildProcess;
   readonly #output: Promise<Deno.CommandOutput>;
 
-  private constructor(name: string, process: Deno.ChildProcess) {
+  constructor(peer: string, name: string, process: Deno.ChildProcess) {
+    this.#peer = peer;
     this.#name = name;
     this.#process = process;
     this.#output = process.output();
   }
 
-  /** Starts one. */
-  static async start(address: string, name: string): Promise<GoClient> {
-    return new GoClient(name, await spawn("call", address, name));
-  }
-
   /** Waits for the end of the case, and fails if that does. */
-  async passes(): Promise<void> {
+  async passes(): Promise<string> {
     const { stdout, stderr } = await this.#output;
     const [line = ""] = text(stdout).split("\n");
     const result: unknown = line.startsWith("{") ? JSON.parse(line) : {};
     const { ok: passed, error } = result as { ok?: boolean; error?: string };
-    ok(passed, `case ${this.#name} of the Go client: ${error ?? text(stderr)}`);
+    ok(passed, `case ${this.#name} of the ${this.#peer} client: ${error ?? text(stderr)}`);
+    return text(stderr);
+  }
+
+  /** Waits for a case that brings the process down, and tells what it said last. */
+  async crashes(): Promise<string> {
+    const { success, stdout, stderr } = await this.#output;
+    ok(!success, `case ${this.#name} of the ${this.#peer} client has lived: ${text(stdout)}`);
+    return text(stderr);
   }
 
   /** Kills it, so that it cannot close anything. */
@@ -186,8 +262,53 @@ export class GoClient implements AsyncDisposable {
   }
 }
 
+function goProgram(folder: string, program: string): Program {
+  const path = fileURLToPath(new URL(program, CACHE));
+  return new Program(folder, "go", "build", "-trimpath", "-buildvcs=false", "-o", path, ".");
+}
+
+/** containerd's ttrpc 1.2.8. */
+export const go = new Peer("go", goProgram("./go/", "go-peer"), "go-peer");
+
+/** containerd's ttrpc 1.1.2, as containerd 1.6 has it: unary calls only. */
+export const oldGo = new Peer("go 1.1", goProgram("./go1.1/", "go1.1-peer"), "go1.1-peer");
+
+// One build for both, so that they share what they depend on.
+const crates = new Program(
+  "./rust/",
+  "cargo",
+  "build",
+  "--quiet",
+  "--locked",
+  "--target-dir",
+  fileURLToPath(new URL("rust", CACHE)),
+);
+
+/** The crate ttrpc 0.9, on one thread unless it is told otherwise. */
+export const rust = new Peer("rust", crates, "rust/debug/ttrpc-peer");
+
+/** The crate trapeze 0.7.6, on two threads: it keeps things in order on any number. */
+export const trapeze = new Peer("trapeze", crates, "rust/debug/trapeze-peer").threaded(2);
+
+/** A test that needs Go. Where there is none, its name says so. */
+export function goTest(name: string, fn: () => Promise<void>): void {
+  go.test(name, fn);
+}
+
+/** A Go server at work, on a socket of its own unless another address is given. */
+export const GoServer = { start: (given?: string): Promise<PeerServer> => go.serve(given) };
+
+/** A Go client that runs one case. */
+export const GoClient = {
+  start: (address: string, name: string): Promise<PeerClient> => go.start(address, name),
+};
+
 /** Runs a case of the Go client against a server, and fails if the case does. */
 export async function goCall(address: string, name: string): Promise<void> {
-  await using client = await GoClient.start(address, name);
-  await client.passes();
+  await go.call(address, name);
+}
+
+/** What describes the service `ttrpc.integration.streaming.Streaming` in Go's own code. */
+export async function streamingDescriptors(): Promise<FileDescriptorSet> {
+  return fromBinary(FileDescriptorSetSchema, await go.print("describe"));
 }
