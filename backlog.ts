@@ -78,9 +78,11 @@ export class Backlog {
     const idle = [...this.#streams].filter((stream) => !stream.taken);
     for (const stream of this.#streams) stream.taken = false;
     if (idle.length === 0 || !this.#owner.holdsUp(idle)) return;
-    idle.sort((a, b) => b.queuedBytes - a.queuedBytes);
-    // Many short queues can fill a connection, too. Then the longest of them has to go.
-    const most = Math.min(this.#limits.streamQueueBytes, idle[0]!.queuedBytes - 1);
-    for (const stream of idle) if (stream.queuedBytes > most) this.#owner.drop(stream);
+    // Many short queues can fill a connection, too. Then the longest go, until there is room.
+    const enough = this.#limits.connectionQueueBytes / 2;
+    for (const stream of idle.toSorted((a, b) => b.queuedBytes - a.queuedBytes)) {
+      const stalled = stream.queuedBytes > this.#limits.streamQueueBytes;
+      if (stalled || this.#bytes > enough) this.#owner.drop(stream);
+    }
   }
 }

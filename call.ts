@@ -4,24 +4,17 @@
  * @module
  */
 
-import type { Deadlines } from "./deadline.ts";
+import type { Deadlines, Expirable } from "./deadline.ts";
 import { type SendHost, sendMessages } from "./messages.ts";
 import { Metadata, type MetadataInit } from "./metadata.ts";
 import type { CallDefaults, CallOptions, Messages, Method } from "./service.ts";
-import type { Tally } from "./stats.ts";
+import { type Abortable, checkSignal, unwatchSignal, watchSignal } from "./signal.ts";
 import { abortError, Code } from "./status.ts";
-import { type Outcome, outcomeOf, Stream } from "./stream.ts";
-
-/** What a call needs of its client. */
-export interface CallKeeper {
-  /** Watches deadlines. */
-  readonly deadlines: Deadlines;
-  /** Counts. */
-  readonly tally: Tally;
-}
+import { type CallKeeper, type Outcome, outcomeOf, Stream } from "./stream.ts";
+import { checkTime } from "./timer.ts";
 
 /** A call, from the client's options to its outcome. */
-export class Call extends Stream implements EventListenerObject {
+export class Call extends Stream implements Abortable {
   /** The method. */
   readonly method: Method;
   readonly #timeoutMs: number | undefined;
@@ -36,23 +29,22 @@ export class Call extends Stream implements EventListenerObject {
    * @param options How.
    * @param client Watches the deadline, and counts the call.
    * @throws {RangeError} If `timeoutMs` is not a number.
+   * @throws {TypeError} If `signal` is no signal.
    */
   constructor(method: Method, options: CallOptions, client: CallKeeper) {
     const { timeoutMs, signal } = options;
-    if (timeoutMs !== undefined && (typeof timeoutMs !== "number" || Number.isNaN(timeoutMs))) {
-      throw new RangeError(`Cannot call ${method.path} with a timeout of ${timeoutMs} ms`);
-    }
-    const deadline = timeoutMs === undefined ? Infinity : performance.now() + timeoutMs;
+    const deadline = performance.now() + checkTime("timeoutMs", timeoutMs);
+    checkSignal(signal);
     super(method.serverStreaming, method.clientStreaming, deadline);
     this.method = method;
     this.#timeoutMs = timeoutMs;
     this.#signal = signal;
     this.#client = client;
     client.tally.start();
-    if (signal?.aborted) this.handleEvent();
+    if (signal?.aborted) this.aborted();
     else if (timeoutMs !== undefined && timeoutMs <= 0) this.expire();
     else {
-      signal?.addEventListener("abort", this);
+      if (signal) watchSignal(signal, this);
       if (deadline !== Infinity) client.deadlines.add(this);
     }
   }
@@ -82,19 +74,17 @@ export class Call extends Stream implements EventListenerObject {
     this.cancel(GIVEN_UP);
   }
 
-  /** The signal was aborted. */
-  handleEvent(): void {
+  aborted(): void {
     this.cancel(outcomeOf(abortError(this.#signal!)));
   }
 
   expire(): void {
-    const message = `the deadline of ${this.#timeoutMs} ms has passed`;
-    this.cancel({ code: Code.DEADLINE_EXCEEDED, message, details: [] });
+    this.cancel(deadlineOutcome(this.#timeoutMs));
   }
 
   protected ended({ code }: Outcome): void {
     this.#client.tally.end(code);
-    this.#signal?.removeEventListener("abort", this);
+    if (this.#signal) unwatchSignal(this.#signal, this);
     if (this.deadline !== Infinity) this.#client.deadlines.delete(this);
   }
 
@@ -111,6 +101,64 @@ export class Call extends Stream implements EventListenerObject {
       this.cancel(outcomeOf(error));
     }
   }
+}
+
+/**
+ * What ends an intercepted call, whatever its interceptors do: its deadline, its signal, or the
+ * client. The call itself has all of these, too, but interceptors may keep it from being made.
+ */
+export class Guard implements Abortable, Expirable {
+  readonly deadline: number;
+  /** Settles with the outcome when the call is over. */
+  readonly over: Promise<Outcome>;
+  readonly #options: CallOptions;
+  readonly #deadlines: Deadlines;
+  readonly #end: (outcome: Outcome) => void;
+
+  /**
+   * Starts to watch.
+   *
+   * @param options The deadline and the signal.
+   * @param deadlines Watches the deadline.
+   * @throws {RangeError | TypeError} As a {@linkcode Call} does.
+   */
+  constructor(options: CallOptions, deadlines: Deadlines) {
+    const { promise, resolve } = Promise.withResolvers<Outcome>();
+    const { timeoutMs, signal } = options;
+    this.deadline = performance.now() + checkTime("timeoutMs", timeoutMs);
+    checkSignal(signal);
+    this.over = promise;
+    this.#end = resolve;
+    this.#options = options;
+    this.#deadlines = deadlines;
+    if (this.deadline !== Infinity) deadlines.add(this);
+    if (signal?.aborted) this.aborted();
+    else if (signal) watchSignal(signal, this);
+  }
+
+  /** Ends the call. */
+  end(outcome: Outcome): void {
+    this.#end(outcome);
+  }
+
+  aborted(): void {
+    this.end(outcomeOf(abortError(this.#options.signal!)));
+  }
+
+  expire(): void {
+    this.end(deadlineOutcome(this.#options.timeoutMs));
+  }
+
+  /** Stops watching. */
+  release(): void {
+    this.#deadlines.delete(this);
+    if (this.#options.signal) unwatchSignal(this.#options.signal, this);
+  }
+}
+
+function deadlineOutcome(timeoutMs: number | undefined): Outcome {
+  const message = `the deadline of ${timeoutMs} ms has passed`;
+  return { code: Code.DEADLINE_EXCEEDED, message, details: [] };
 }
 
 const GIVEN_UP: Outcome = { code: Code.CANCELLED, message: "the caller gave up", details: [] };

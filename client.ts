@@ -12,7 +12,7 @@ import {
   nameOf,
   parseAddress,
 } from "./address.ts";
-import { Call, type CallKeeper, withDefaults } from "./call.ts";
+import { Call, Guard, withDefaults } from "./call.ts";
 import { ClientConnection, closedOutcome } from "./client_connection.ts";
 import { bytesCodec } from "./codec.ts";
 import { Deadlines } from "./deadline.ts";
@@ -39,7 +39,9 @@ import {
 import { Reconnect, type ReconnectOptions } from "./reconnect.ts";
 import { type Stats, Tally } from "./stats.ts";
 import type { RpcError } from "./status.ts";
-import { outcomeError, outcomeOf } from "./stream.ts";
+import { type CallKeeper, outcomeError, outcomeOf } from "./stream.ts";
+import { tell } from "./tell.ts";
+import { NO_BYTES } from "./writer.ts";
 
 /** What {@linkcode connect} may be told. */
 export interface ConnectOptions extends DialOptions {
@@ -126,12 +128,13 @@ export class Client implements AsyncDisposable {
   readonly address: string;
   readonly #options: ConnectOptions;
   readonly #limits: Readonly<Limits>;
-  readonly #keeper: CallKeeper & { deadlines: Deadlines } = {
+  readonly #keeper: CallKeeper = {
     deadlines: new Deadlines(),
     tally: new Tally(),
   };
   readonly #reconnect: Reconnect | undefined;
   readonly #connections = new Set<ClientConnection>();
+  readonly #guards = new Set<Guard>();
   readonly #end = Promise.withResolvers<void>();
   #connection: ClientConnection;
   #connecting: Promise<ClientConnection> | undefined;
@@ -184,7 +187,8 @@ export class Client implements AsyncDisposable {
    * @param service The full name of the service, such as `pkg.Service`.
    * @param method The name of the method, such as `SayHello`.
    * @param request The request of a unary method, or an iterable with those of a client-streaming
-   * one. Leave the bytes unchanged until the call settles.
+   * one. The bytes belong to the call
+   * from now on: they may be on their way still when it has settled, if it was given up.
    * @param options How to call.
    * @returns The response, encoded.
    * @throws {RpcError} If the call does not succeed.
@@ -216,7 +220,8 @@ export class Client implements AsyncDisposable {
    * @param service The full name of the service, such as `pkg.Service`.
    * @param method The name of the method, such as `Watch`.
    * @param request The request of a server-streaming method, or an iterable with those of a
-   * bidirectional one. Leave the bytes unchanged until the call settles.
+   * bidirectional one. The bytes belong to the call
+   * from now on: they may be on their way still when it has settled, if it was given up.
    * @param options How to call.
    * @returns The responses, encoded.
    */
@@ -261,6 +266,7 @@ export class Client implements AsyncDisposable {
     this.#closing = true;
     this.#reconnect?.close();
     for (const connection of [...this.#connections]) connection.close();
+    for (const guard of this.#guards) guard.end(closedOutcome(this.address));
     this.#settle();
   }
 
@@ -285,17 +291,58 @@ export class Client implements AsyncDisposable {
           ? this.#stream(method, message, options)
           : await this.#single(method, message, options),
       ));
-    const call = async (request: unknown, { metadata, timeoutMs, signal }: CallOptions) => {
-      const options = { metadata: new Metadata(metadata), timeoutMs, signal };
-      return (await invoke(interceptedRequest(method, request, options))).message;
+    const call = async (request: unknown, options: CallOptions, guard: Guard) => {
+      const { timeoutMs, signal } = options;
+      const metadata = new Metadata(options.metadata);
+      const chain = invoke(interceptedRequest(method, request, { metadata, timeoutMs, signal }));
+      const outcome = guard.over.then((outcome) => ({ outcome }));
+      const first = await Promise.race([chain, outcome]);
+      if ("outcome" in first) throw outcomeError(first.outcome, method.path);
+      return first.message;
     };
-    if (!method.serverStreaming) return call;
-    return (request, { metadata, timeoutMs, signal }) => {
-      const leaving = new AbortController();
-      const either = signal ? AbortSignal.any([signal, leaving.signal]) : leaving.signal;
-      const messages = call(request, { metadata, timeoutMs, signal: either });
-      return new DeferredMessages(messages as Promise<Messages<unknown>>, () => leaving.abort());
+    if (method.serverStreaming) {
+      return (request, options) => this.#deferred(method, request, options, call);
+    }
+    return async (request, options) => {
+      const guard = this.#guard(options);
+      try {
+        return await call(request, options, guard);
+      } finally {
+        this.#unguard(guard);
+      }
     };
+  }
+
+  #deferred(
+    method: Method,
+    request: unknown,
+    { metadata, timeoutMs, signal }: CallOptions,
+    call: (request: unknown, options: CallOptions, guard: Guard) => Promise<unknown>,
+  ): MessageStream<unknown> {
+    const guard = this.#guard({ timeoutMs, signal });
+    const leaving = new AbortController();
+    const either = signal ? AbortSignal.any([signal, leaving.signal]) : leaving.signal;
+    const messages = call(request, { metadata, timeoutMs, signal: either }, guard);
+    const over = guard.over.then((outcome) => {
+      leaving.abort();
+      throw outcomeError(outcome, method.path);
+    });
+    return new DeferredMessages(messages as Promise<Messages<unknown>>, over, () => {
+      this.#unguard(guard);
+      leaving.abort();
+    });
+  }
+
+  #guard(options: CallOptions): Guard {
+    const guard = new Guard(options, this.#keeper.deadlines);
+    this.#guards.add(guard);
+    if (this.#closing) guard.end(closedOutcome(this.address));
+    return guard;
+  }
+
+  #unguard(guard: Guard): void {
+    guard.release();
+    this.#guards.delete(guard);
   }
 
   // `async`, and the error made here, so that its stack leads to the caller.
@@ -356,11 +403,7 @@ export class Client implements AsyncDisposable {
     const connection = new ClientConnection(conn, this.address, this.#limits, (error) => {
       this.#connections.delete(connection);
       this.#keeper.tally.disconnect(connection);
-      try {
-        this.#options.onClose?.(error);
-      } catch {
-        // There is nobody left to tell.
-      }
+      tell(this.#options.onClose, error);
     });
     this.#connections.add(connection);
     this.#reconnect?.connected();
@@ -377,8 +420,6 @@ export class Client implements AsyncDisposable {
     this.#end.resolve();
   }
 }
-
-const NO_BYTES = new Uint8Array(0);
 
 function asMetadata(init: MetadataInit): Metadata {
   return init instanceof Metadata ? init : new Metadata(init);

@@ -24,11 +24,11 @@ import {
   writeHeader,
 } from "./framing.ts";
 import type { Limits } from "./limits.ts";
-import { Output } from "./output.ts";
-import { Code, RpcError } from "./status.ts";
+import { checkCount, Output } from "./output.ts";
+import { Code, describe, RpcError, type Status } from "./status.ts";
 import { type Outcome, outcomeOf, type Stream, type StreamHost } from "./stream.ts";
-
-const NO_DATA = new Uint8Array(0);
+import { tell } from "./tell.ts";
+import { NO_BYTES } from "./writer.ts";
 
 /** A connection in either role. */
 export abstract class Connection<Call extends Stream>
@@ -145,6 +145,7 @@ export abstract class Connection<Call extends Stream>
         this.owesReplies = false;
         const length = await this.#conn.read(this.#decoder.space());
         if (this.#closed) return;
+        checkCount("read", length);
         if (length === null) {
           if (this.#decoder.partial) this.fail("the peer closed it inside a frame");
           else await this.endOfInput();
@@ -172,7 +173,7 @@ export abstract class Connection<Call extends Stream>
       : ` with ${calls} ${calls === 1 ? "call" : "calls"} in flight`;
     const { code, message } = cause instanceof Error
       ? outcomeOf(cause)
-      : { code: Code.UNAVAILABLE, message: String(cause) };
+      : { code: Code.UNAVAILABLE, message: describe(cause) };
     this.close(
       new RpcError(
         code === Code.UNKNOWN ? Code.UNAVAILABLE : code,
@@ -191,11 +192,7 @@ export abstract class Connection<Call extends Stream>
     if (this.#closed) return;
     const outcome = error ? outcomeOf(error) : this.closedOutcome();
     this.#closed = true;
-    try {
-      this.#conn.close();
-    } catch {
-      // The peer, or its owner, was faster.
-    }
+    tell(() => this.#conn.close()); // the peer, or its owner, may have been faster
     this.output.close();
     for (const stream of [...this.streams.values()]) stream.end(outcome);
     this.#backlog.release();
@@ -223,7 +220,7 @@ export abstract class Connection<Call extends Stream>
     if (this.#conn.remoteAddr?.transport !== "unix") return false;
     if (!this.output.idle) return true; // the write under way will tell
     try {
-      await this.#conn.write(NO_DATA);
+      await this.#conn.write(NO_BYTES);
       return true;
     } catch {
       return false;
@@ -314,9 +311,23 @@ export abstract class Connection<Call extends Stream>
   protected sendResponse(streamId: number, response: Response): void {
     const length = responseLength(response);
     this.#checkLength(length);
+    this.#sendResponse(streamId, response, length);
+  }
+
+  #sendResponse(streamId: number, response: Response, length: number): void {
     writeHeader(this.output.writer, streamId, FrameType.Response, 0, length);
     writeResponse(this.output.writer, response);
     this.output.send(HEADER_LENGTH + length);
+  }
+
+  /** Sends a status, in short if it is too long. There is no limit that keeps it from being sent. */
+  protected sendStatus(streamId: number, status: Status): void {
+    let response: Response = { status, payload: NO_BYTES };
+    if (responseLength(response) > this.limits.messageBytes) {
+      const message = `${status.message.slice(0, 200)}... (shortened)`;
+      response = { status: { code: status.code, message, details: [] }, payload: NO_BYTES };
+    }
+    this.#sendResponse(streamId, response, responseLength(response));
   }
 
   /**

@@ -4,29 +4,20 @@
  * @module
  */
 
-import type { Deadlines } from "./deadline.ts";
 import type { InterceptedCall } from "./interceptor.ts";
 import { Metadata } from "./metadata.ts";
 import type { ConnectionInfo, HandlerContext, Method } from "./service.ts";
-import type { Tally } from "./stats.ts";
 import { Code, RpcError } from "./status.ts";
-import { type Outcome, outcomeError, Stream } from "./stream.ts";
+import { type CallKeeper, type Outcome, outcomeError, Stream } from "./stream.ts";
 
-/** What a call needs of its server. */
-export interface CallKeeper {
-  /** Watches deadlines. */
-  readonly deadlines: Deadlines;
-  /** Counts. */
-  readonly tally: Tally;
-}
-
-/** A call on a server. It is its own handler's context. */
-export class ServerCall extends Stream implements HandlerContext {
-  readonly connection: ConnectionInfo;
+/** A call on a server. */
+export class ServerCall extends Stream {
+  readonly #connection: ConnectionInfo;
   readonly #method: Method;
   readonly #server: CallKeeper;
   readonly #onExpire: (call: ServerCall) => void;
   #metadata: Metadata | undefined;
+  #context: HandlerContext | undefined;
   #controller: AbortController | undefined;
   #offeredTimeoutMs: number | undefined;
 
@@ -51,7 +42,7 @@ export class ServerCall extends Stream implements HandlerContext {
     super(method.clientStreaming, method.serverStreaming, deadline);
     this.id = id;
     this.#metadata = metadata;
-    this.connection = connection;
+    this.#connection = connection;
     this.#method = method;
     this.#server = server;
     this.#onExpire = onExpire;
@@ -59,26 +50,26 @@ export class ServerCall extends Stream implements HandlerContext {
     if (deadline !== Infinity) server.deadlines.add(this);
   }
 
-  get service(): string {
-    return this.#method.service;
-  }
-
-  get method(): string {
-    return this.#method.name;
-  }
-
   get path(): string {
     return this.#method.path;
   }
 
+  /** What the handler is told: an object of its own, so that `{ ...context }` has all of it. */
+  get context(): HandlerContext {
+    return this.#context ??= contextOf(this, this.#method, this.#connection);
+  }
+
+  /** What came beside the request. */
   get metadata(): Metadata {
     return this.#metadata ??= new Metadata();
   }
 
+  /** What is left until the deadline, in milliseconds. */
   get timeoutMs(): number | undefined {
     return this.deadline === Infinity ? undefined : this.deadline - performance.now();
   }
 
+  /** Aborted when the call is over. */
   // Most handlers never ask for it, so that it is made when one does.
   get signal(): AbortSignal {
     if (!this.#controller) {
@@ -96,7 +87,7 @@ export class ServerCall extends Stream implements HandlerContext {
   offer(): InterceptedCall {
     const { metadata, timeoutMs, signal } = this;
     this.#offeredTimeoutMs = timeoutMs;
-    return { metadata, timeoutMs, signal, context: this };
+    return { metadata, timeoutMs, signal, context: this.context };
   }
 
   /** What interceptors have made of what they were offered. The signal stays the call's own. */
@@ -127,4 +118,25 @@ export class ServerCall extends Stream implements HandlerContext {
       : outcomeError(outcome, this.path);
     this.#controller!.abort(reason);
   }
+}
+
+function contextOf(
+  call: ServerCall,
+  { service, name }: Method,
+  connection: ConnectionInfo,
+): HandlerContext {
+  return {
+    service,
+    method: name,
+    connection,
+    get signal() {
+      return call.signal;
+    },
+    get timeoutMs() {
+      return call.timeoutMs;
+    },
+    get metadata() {
+      return call.metadata;
+    },
+  };
 }

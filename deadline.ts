@@ -7,6 +7,8 @@
  * @module
  */
 
+import { startTimer } from "./timer.ts";
+
 /** Something that ends at a deadline. */
 export interface Expirable {
   /** When, in milliseconds of {@linkcode performance.now}. */
@@ -15,18 +17,17 @@ export interface Expirable {
   expire(): void;
 }
 
-/** The longest delay that a timer takes. */
-const LONGEST_DELAY = 2 ** 31 - 1;
-
 /** A set of deadlines. */
 export class Deadlines {
   readonly #entries = new Set<Expirable>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #due = Infinity; // when the timer fires
   #unref = false;
+  #closed = false;
 
   /** Watches a deadline until it passes or is removed. */
   add(entry: Expirable): void {
+    if (this.#closed) return;
     this.#entries.add(entry);
     if (entry.deadline < this.#due) this.#set(entry.deadline);
   }
@@ -50,16 +51,15 @@ export class Deadlines {
 
   /** Lets go of the timer and of all deadlines. */
   close(): void {
+    this.#closed = true;
     clearTimeout(this.#timer);
-    this.#due = Infinity;
     this.#entries.clear();
   }
 
   #set(due: number): void {
     clearTimeout(this.#timer);
     this.#due = due;
-    const delay = Math.max(1, Math.min(Math.ceil(due - performance.now()), LONGEST_DELAY));
-    this.#timer = setTimeout(() => this.#fire(), delay);
+    this.#timer = startTimer(Math.max(1, due - performance.now()), () => this.#fire());
     if (this.#unref) this.unref();
   }
 

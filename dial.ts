@@ -5,7 +5,9 @@
  */
 
 import { type ByteConnection, formatAddress, type ParsedAddress } from "./address.ts";
-import { abortError, Code, RpcError } from "./status.ts";
+import { checkSignal } from "./signal.ts";
+import { abortError, Code, describe, RpcError } from "./status.ts";
+import { checkTime, pause, startTimer } from "./timer.ts";
 
 /** How to wait while connecting. */
 export interface DialOptions {
@@ -31,15 +33,17 @@ const LONGEST_RETRY_MS = 250;
  * @throws {Deno.errors.NotCapable} If Deno does not allow it.
  */
 export async function dial(address: ParsedAddress, options: DialOptions): Promise<ByteConnection> {
-  const { timeoutMs, waitForReady = false } = options;
+  const { waitForReady = false } = options;
+  const timeoutMs = checkTime("timeoutMs", options.timeoutMs);
+  checkSignal(options.signal);
   const name = formatAddress(address);
-  const signals = options.signal ? [options.signal] : [];
-  const timeout = timeoutMs === undefined ? undefined : new AbortController();
-  if (timeout) signals.push(timeout.signal);
-  const expire = () => timeout!.abort(new DOMException("out of time", "TimeoutError"));
-  const timer = timeout && setTimeout(expire, timeoutMs);
-  if (timeoutMs !== undefined && timeoutMs <= 0) expire();
-  const signal = AbortSignal.any(signals);
+  const timeout = new AbortController();
+  const expire = () => timeout.abort(new DOMException("out of time", "TimeoutError"));
+  const timer = startTimer(timeoutMs, expire);
+  if (timeoutMs <= 0) expire();
+  const signal = options.signal
+    ? AbortSignal.any([options.signal, timeout.signal])
+    : timeout.signal;
   let last: unknown;
   try {
     for (let delay = FIRST_RETRY_MS;; delay = Math.min(2 * delay, LONGEST_RETRY_MS)) {
@@ -106,7 +110,7 @@ function isBusy(error: unknown): boolean {
 function reasonOf(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such socket";
   if (error instanceof Deno.errors.ConnectionRefused) return "nobody listens there";
-  return error instanceof Error ? error.message : String(error);
+  return describe(error);
 }
 
 function dialError(name: string, cause: unknown): RpcError {
@@ -114,18 +118,4 @@ function dialError(name: string, cause: unknown): RpcError {
     ? Code.PERMISSION_DENIED
     : Code.UNAVAILABLE;
   return new RpcError(code, `cannot connect to ${name}: ${reasonOf(cause)}`, { cause });
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const timer = setTimeout(done, ms);
-  signal.addEventListener("abort", done);
-  return promise;
-
-  function done(): void {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", done);
-    if (signal.aborted) reject(signal.reason);
-    else resolve();
-  }
 }

@@ -10,9 +10,9 @@
 
 import { concat } from "@std/bytes/concat";
 import { Metadata } from "./metadata.ts";
-import { Reader } from "./reader.ts";
+import { malformed, Reader } from "./reader.ts";
 import type { Status, StatusDetail } from "./status.ts";
-import { utf8Length, varint64Length, varintLength, Writer } from "./writer.ts";
+import { NO_BYTES, utf8Length, varint64Length, varintLength, Writer } from "./writer.ts";
 
 /** The message that opens a call. */
 export interface Request {
@@ -36,7 +36,8 @@ export interface Response {
   payload: Uint8Array;
 }
 
-const NONE = new Uint8Array(0);
+/** An empty pair takes two bytes on the wire and fifty times as much in memory. */
+const MOST_PAIRS = 10_000;
 
 /** The field numbers, shifted and joined with their wire types. */
 const Tag = {
@@ -181,7 +182,7 @@ export function decodeRequest(data: Uint8Array): Request {
   const request: Request = {
     service: "",
     method: "",
-    payload: NONE,
+    payload: NO_BYTES,
     timeoutNano: 0n,
     metadata: undefined,
   };
@@ -193,6 +194,9 @@ export function decodeRequest(data: Uint8Array): Request {
     else if (tag === Tag.timeoutNano) request.timeoutNano = reader.int64();
     else if (tag === Tag.metadata) {
       request.metadata ??= new Metadata();
+      if (request.metadata.size === MOST_PAIRS) {
+        throw malformed(`over ${MOST_PAIRS} metadata pairs`);
+      }
       readPair(reader.nested(), request.metadata);
     } else reader.skip(tag);
   }
@@ -208,7 +212,7 @@ export function decodeRequest(data: Uint8Array): Request {
  */
 export function decodeResponse(data: Uint8Array): Response {
   const reader = new Reader(data);
-  const response: Response = { status: undefined, payload: NONE };
+  const response: Response = { status: undefined, payload: NO_BYTES };
   while (reader.more()) {
     const tag = reader.tag();
     if (tag === Tag.responsePayload) response.payload = reader.bytes();
@@ -234,7 +238,7 @@ function readStatus(reader: Reader, earlier: Status | undefined): Status {
 }
 
 function readDetail(reader: Reader): StatusDetail {
-  const detail: StatusDetail = { typeUrl: "", value: NONE };
+  const detail: StatusDetail = { typeUrl: "", value: NO_BYTES };
   while (reader.more()) {
     const tag = reader.tag();
     if (tag === Tag.typeUrl) detail.typeUrl = reader.string();

@@ -87,8 +87,8 @@ export type InterceptedResponse =
 export type Invoke = (request: InterceptedRequest) => Promise<InterceptedResponse>;
 
 /**
- * Stands around calls. It is called once for each method, with what comes next; what it returns is
- * called for each call. The first interceptor of a list is the outermost: it sees requests first
+ * Stands around calls. It is called with what comes next, once for each method of a service or a
+ * service client, and for each raw call; what it returns is called for each call. The first interceptor of a list is the outermost: it sees requests first
  * and responses last.
  *
  * @example Time every call

@@ -5,6 +5,7 @@
  */
 
 import { type ByteConnection, formatAddress, type ParsedAddress } from "./address.ts";
+import { pause } from "./timer.ts";
 
 /** What a server needs of a listener. A `Deno.Listener` is one. */
 export interface ByteListener extends AsyncIterable<ByteConnection> {
@@ -18,43 +19,69 @@ export interface ByteListener extends AsyncIterable<ByteConnection> {
   readonly addr?: Deno.Addr;
 }
 
+/** How long to wait when the system has no more files to open, or the like. */
 const ACCEPT_RETRY_MS = 100;
 
 /**
- * The connections that come in, until the listener is closed.
+ * The connections that come in, until there are no more or the server stops.
  *
  * @param listener Where from.
- * @param onError Hears of failures to accept a connection, such as too many open files. They pass.
+ * @param stopping Aborted when the server stops.
+ * @param onError Hears of failures to accept a connection. They pass.
  * @returns The connections.
  */
 export async function* accepted(
   listener: ByteListener,
+  stopping: AbortSignal,
   onError: (error: unknown) => void,
 ): AsyncIterableIterator<ByteConnection> {
   if (!isAcceptor(listener)) {
-    yield* listener;
+    yield* untilAborted(listener, stopping);
     return;
   }
-  for (;;) {
-    let conn: Deno.Conn | undefined;
+  while (!stopping.aborted) {
     try {
-      conn = await listener.accept();
-      if (conn.remoteAddr.transport === "tcp") (conn as Deno.TcpConn).setNoDelay(true);
+      const conn = await listener.accept();
+      if (conn.remoteAddr?.transport === "tcp") (conn as Deno.TcpConn).setNoDelay(true);
+      yield conn;
     } catch (error) {
-      conn?.close();
-      if (error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted) {
-        return;
-      }
+      if (stopping.aborted || isClosed(error)) return;
       onError(error);
-      await new Promise((resolve) => setTimeout(resolve, ACCEPT_RETRY_MS));
-      continue;
+      if (!isGone(error)) await pause(ACCEPT_RETRY_MS, stopping);
     }
-    yield conn;
   }
 }
 
 function isAcceptor(listener: ByteListener): listener is Deno.Listener {
   return "accept" in listener && typeof listener.accept === "function";
+}
+
+function isClosed(error: unknown): boolean {
+  return error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted;
+}
+
+/** Whether only this one client has gone away before it was accepted. */
+function isGone(error: unknown): boolean {
+  return error instanceof Deno.errors.NotConnected ||
+    error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.ConnectionAborted;
+}
+
+/** An iterable that cannot be closed is left alone with what it waits for. */
+async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal) {
+  const stopped = new Promise<void>((resolve) =>
+    signal.addEventListener("abort", () => resolve(), { once: true })
+  ).then(() => undefined);
+  const iterator = items[Symbol.asyncIterator]();
+  while (!signal.aborted) {
+    const next = await Promise.race([iterator.next(), stopped]);
+    if (!next) {
+      Promise.resolve(iterator.return?.()).catch(() => {});
+      return;
+    }
+    if (next.done) return;
+    yield next.value;
+  }
 }
 
 /** The permission bits of a socket: a number, or whatever the process's umask leaves. */
@@ -119,8 +146,9 @@ export async function removeStale(path: string): Promise<void> {
 /** Tells one socket from another that takes its place. */
 function identify(path: string): string | undefined {
   try {
-    const { isSocket, dev, ino } = Deno.lstatSync(path);
-    if (isSocket) return `${dev}:${ino}`;
+    const { isSocket, dev, ino, ctime } = Deno.lstatSync(path);
+    // A new socket may get the inode of the one that was just removed.
+    if (isSocket) return `${dev}:${ino}:${ctime?.getTime()}`;
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;

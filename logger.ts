@@ -49,7 +49,10 @@ export function logger(log: (entry: LogEntry) => void): Interceptor {
   return (next) => async (request) => {
     const start = performance.now();
     const entry = { method: request.method.path, kind: request.kind, requests: 0, responses: 0 };
+    let told = false;
     const end = (code: Code, error?: unknown) => {
+      if (told) return;
+      told = true;
       const durationMs = performance.now() - start;
       log({ ...entry, code, durationMs, ...(error === undefined ? {} : { error }) });
     };
@@ -75,25 +78,38 @@ export function logger(log: (entry: LogEntry) => void): Interceptor {
   };
 }
 
-/** Passes messages on, and tells of each and of their end. */
-async function* counted<T>(
+/**
+ * Passes messages on, and tells of each and of their end. Not a generator: one that is left before
+ * its first message would tell nothing.
+ */
+function counted<T>(
   messages: Messages<T>,
   onMessage: () => void,
   onEnd?: (code: Code) => void,
   onError?: (error: unknown) => void,
 ): AsyncIterableIterator<T> {
-  let code = Code.CANCELLED;
-  try {
-    for await (const message of messages) {
-      onMessage();
-      yield message;
-    }
-    code = Code.OK;
-  } catch (error) {
-    onError?.(error);
-    onEnd = undefined;
-    throw error;
-  } finally {
-    onEnd?.(code);
-  }
+  const iterator = Symbol.asyncIterator in messages
+    ? messages[Symbol.asyncIterator]()
+    : messages[Symbol.iterator]();
+  return {
+    async next() {
+      try {
+        const result = await iterator.next();
+        if (result.done) onEnd?.(Code.OK);
+        else onMessage();
+        return result;
+      } catch (error) {
+        onError?.(error);
+        throw error;
+      }
+    },
+    async return() {
+      onEnd?.(Code.CANCELLED);
+      await iterator.return?.();
+      return { done: true, value: undefined };
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
 }

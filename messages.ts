@@ -6,7 +6,7 @@
 
 import type { Codec } from "./codec.ts";
 import type { Messages, MessageStream } from "./service.ts";
-import { Code, RpcError } from "./status.ts";
+import { Code, describe, RpcError } from "./status.ts";
 import { outcomeError, type Stream } from "./stream.ts";
 
 /** Decodes the messages of a stream as they are asked for. */
@@ -75,53 +75,63 @@ const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 /** The messages of a call that interceptors have not started yet. */
 export class DeferredMessages<T> implements MessageStream<T> {
   readonly #iterator: Promise<AsyncIterator<T> | Iterator<T>>;
+  readonly #over: Promise<never>;
   readonly #release: () => void;
+  readonly #stopped = Promise.withResolvers<IteratorResult<T>>();
   #done = false;
 
   /**
    * @param messages Where the messages will come from.
-   * @param release Called when no more messages are wanted. A generator that wraps the call's
-   * messages does not pass that on if it was not started yet.
+   * @param over Rejects when the call is over, whatever interceptors do.
+   * @param release Called when no more messages are wanted, or there are none.
    */
-  constructor(messages: Promise<Messages<T>>, release: () => void) {
+  constructor(messages: Promise<Messages<T>>, over: Promise<never>, release: () => void) {
+    this.#over = over;
     this.#release = release;
     this.#iterator = messages.then(iterate);
-    this.#iterator.catch(() => {}); // whoever asks for a message hears of it
+    // Whoever asks for a message hears of these.
+    this.#iterator.catch(() => {});
+    over.catch(() => {});
   }
 
   async next(): Promise<IteratorResult<T>> {
     if (this.#done) return DONE;
-    const result = await (await this.#iterator).next();
-    if (result.done) this.#done = true;
+    const next = this.#iterator.then((iterator) => iterator.next());
+    // An interceptor may wait for ever, or be asked to stop while it waits.
+    const result = await Promise.race([next, this.#over, this.#stopped.promise]);
+    if (result.done) this.#finish();
     return this.#done ? DONE : result;
   }
 
-  async return(): Promise<IteratorResult<T>> {
-    await this.#stop();
-    return DONE;
+  return(): Promise<IteratorResult<T>> {
+    this.#stop();
+    return Promise.resolve(DONE);
   }
 
-  async throw(error?: unknown): Promise<IteratorResult<T>> {
-    await this.#stop();
-    throw error;
+  throw(error?: unknown): Promise<IteratorResult<T>> {
+    this.#stop();
+    return Promise.reject(error);
   }
 
   [Symbol.asyncIterator](): MessageStream<T> {
     return this;
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#stop();
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#stop();
+    return Promise.resolve();
   }
 
-  async #stop(): Promise<void> {
+  #stop(): void {
     if (this.#done) return;
+    this.#stopped.resolve(DONE);
+    this.#finish();
+    // What interceptors do then concerns nobody any more.
+    this.#iterator.then((iterator) => iterator.return?.()).catch(() => {});
+  }
+
+  #finish(): void {
     this.#done = true;
-    try {
-      await (await this.#iterator).return?.();
-    } catch {
-      // It is given up, whatever it was.
-    }
     this.#release();
   }
 }
@@ -155,15 +165,16 @@ export function decodeMessage<T>(codec: Codec<T>, bytes: Uint8Array, method: str
 export function encodeMessage<T>(codec: Codec<T>, message: T, method: string): Uint8Array {
   try {
     if (message === undefined || message === null) throw new TypeError(`there is no message`);
-    return codec.encode(message);
+    const bytes = codec.encode(message);
+    if (!(bytes instanceof Uint8Array)) throw new TypeError("its encoding is not a Uint8Array");
+    return bytes;
   } catch (cause) {
     throw payloadError("marshalling", cause, method);
   }
 }
 
 function payloadError(doing: string, cause: unknown, method: string): RpcError {
-  const because = cause instanceof Error ? cause.message : String(cause);
-  return new RpcError(Code.INTERNAL, `ttrpc: error ${doing} payload: ${because}`, {
+  return new RpcError(Code.INTERNAL, `ttrpc: error ${doing} payload: ${describe(cause)}`, {
     method,
     cause,
   });
@@ -202,12 +213,24 @@ export async function sendMessages<T>(
       stream.source = undefined;
       return;
     }
+    const message = isPromiseLike(value) ? await value : value; // as `for await` does
     if (stream.outcome) return;
-    const bytes = encodeMessage(codec, value, stream.path);
+    const bytes = encodeMessage(codec, message as T, stream.path);
     if (host.congested) await stream.writable();
     if (stream.outcome) return;
     host.sendData(stream, bytes);
   }
+}
+
+/**
+ * Whether a value is to be awaited.
+ *
+ * @param value Anything.
+ * @returns `true` for a promise, of whatever make.
+ */
+export function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value &&
+    typeof value.then === "function";
 }
 
 function iterate<T>(messages: Messages<T>): AsyncIterator<T> | Iterator<T> {

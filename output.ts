@@ -111,6 +111,7 @@ export class Output {
           while (rest.length > 0) {
             const written = await this.#sink.write(rest);
             if (this.#closed) return;
+            checkCount("written", written);
             rest = rest.subarray(written);
             this.#pending -= written;
             if (this.#waiting.size > 0 && !this.congested) this.#release();
@@ -131,4 +132,16 @@ export class Output {
     this.#waiting.clear();
     for (const callback of callbacks) callback();
   }
+}
+
+/**
+ * Checks what a connection says it has done: one that does nothing would be asked for ever.
+ *
+ * @param what What was done.
+ * @param count How many bytes; `null` at the end of what can be read.
+ * @throws {TypeError} If that is no number above zero.
+ */
+export function checkCount(what: string, count: number | null): void {
+  if (count === null || Number.isInteger(count) && count > 0) return;
+  throw new TypeError(`the connection says that it has ${what} ${count} bytes`);
 }

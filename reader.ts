@@ -176,6 +176,12 @@ function decodeUtf8(data: Uint8Array, start: number, end: number): string {
   }
 }
 
-function malformed(what: string): RpcError {
+/**
+ * What is wrong with bytes that are no message.
+ *
+ * @param what In words.
+ * @returns An error with `INVALID_ARGUMENT`.
+ */
+export function malformed(what: string): RpcError {
   return new RpcError(Code.INVALID_ARGUMENT, what);
 }

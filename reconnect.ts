@@ -5,6 +5,7 @@
  */
 
 import type { ByteConnection } from "./address.ts";
+import { pause } from "./timer.ts";
 
 /** How to connect again. */
 export interface ReconnectOptions {
@@ -69,12 +70,6 @@ export class Reconnect {
   async #pause(): Promise<void> {
     if (this.#failures === 0) return;
     const longest = Math.min(this.#initialDelayMs * 2 ** (this.#failures - 1), this.#maxDelayMs);
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, longest * (0.5 + 0.5 * Math.random()));
-    const { signal } = this.#closing;
-    signal.addEventListener("abort", () => resolve(), { once: true });
-    if (signal.aborted) resolve();
-    await promise;
-    clearTimeout(timer);
+    await pause(longest * (0.5 + 0.5 * Math.random()), this.#closing.signal);
   }
 }

@@ -6,6 +6,7 @@
 
 import type { Interceptor } from "./interceptor.ts";
 import { abortError, Code, RpcError } from "./status.ts";
+import { pause } from "./timer.ts";
 
 /** When and how often to call again. */
 export interface RetryOptions {
@@ -63,20 +64,9 @@ export function retry(options: RetryOptions = {}): Interceptor {
         const delay = longest * (0.5 + 0.5 * Math.random());
         // A pause that would outlast the deadline would only hide the error.
         if (!again || attempt === attempts || performance.now() + delay >= deadline) throw error;
-        await pause(delay, signal, request.method.path);
+        await pause(delay, signal);
+        if (signal?.aborted) throw abortError(signal, request.method.path);
       }
     }
   };
-}
-
-async function pause(ms: number, signal: AbortSignal | undefined, method: string): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  const stop = () => resolve();
-  signal?.addEventListener("abort", stop);
-  if (signal?.aborted) stop();
-  await promise;
-  clearTimeout(timer);
-  signal?.removeEventListener("abort", stop);
-  if (signal?.aborted) throw abortError(signal, method);
 }

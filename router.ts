@@ -4,7 +4,7 @@
  * @module
  */
 
-import { ServerCall } from "./context.ts";
+import type { ServerCall } from "./context.ts";
 import {
   intercept,
   interceptedRequest,
@@ -67,7 +67,7 @@ export class Router {
             `for its method ${method.name}`,
         );
       }
-      const bound = handler.bind(handlers) as Handler;
+      const bound: Handler = (request, call) => handler.call(handlers, request, call.context);
       routes.set(method.name, { method, handler: this.#intercepted(method, bound) });
     }
     this.#services.set(typeName, routes);
@@ -76,21 +76,25 @@ export class Router {
 
   #intercepted(method: Method, handler: Handler): Handler {
     if (this.#interceptors.length === 0) return handler;
+    const calls = new WeakMap<object, ServerCall>();
     const invoke = intercept(
       this.#interceptors,
       async ({ message, metadata, timeoutMs, context }) => {
-        if (!(context instanceof ServerCall)) {
+        const call = context && calls.get(context);
+        if (!call) {
           throw new TypeError(
             `An interceptor of ${method.path} has left out the request's context`,
           );
         }
-        context.change(metadata, timeoutMs);
-        const result = handler(message, context);
+        call.change(metadata, timeoutMs);
+        const result = handler(message, call);
         return interceptedResponse(method, method.serverStreaming ? result : await result);
       },
     );
-    return async (message, call) =>
-      (await invoke(interceptedRequest(method, message, call.offer()))).message;
+    return async (message, call) => {
+      calls.set(call.context, call);
+      return (await invoke(interceptedRequest(method, message, call.offer()))).message;
+    };
   }
 
   /**

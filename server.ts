@@ -8,6 +8,7 @@ import {
   type Address,
   type ByteConnection,
   formatAddress,
+  isByteConnection,
   nameOf,
   parseAddress,
   type ParsedAddress,
@@ -27,7 +28,11 @@ import {
   type SocketMode,
 } from "./listen.ts";
 import { Router } from "./router.ts";
+import { isPromiseLike } from "./messages.ts";
+import { checkSignal } from "./signal.ts";
 import { type Stats, Tally } from "./stats.ts";
+import { tell } from "./tell.ts";
+import { checkTime, pause } from "./timer.ts";
 import { ServerConnection, type ServerHost } from "./server_connection.ts";
 
 /** What {@linkcode serve} may be told beside where to serve. */
@@ -124,6 +129,11 @@ export function serve(options: ServeOptions, routes: (router: Router) => unknown
 /** A server at work. {@linkcode serve} makes one. */
 export class Server implements AsyncDisposable {
   /**
+   * Settles when the server listens. Rejects if it cannot, after {@linkcode serve} has returned.
+   * For a single connection, and for a listener, that is at once.
+   */
+  readonly listening: Promise<void>;
+  /**
    * Settles when the server is closed and nothing of it is left. Rejects if it could not start to
    * listen after {@linkcode serve} had returned, because another server is alive on its path.
    */
@@ -133,6 +143,8 @@ export class Server implements AsyncDisposable {
   readonly #tally = new Tally();
   readonly #connections = new Set<ServerConnection>();
   readonly #running = new Set<Promise<void>>();
+  readonly #stopping = new AbortController();
+  readonly #started = Promise.withResolvers<void>();
   #listener: ByteListener | undefined;
   #draining: Promise<void> | undefined;
   #closed = false;
@@ -140,9 +152,12 @@ export class Server implements AsyncDisposable {
 
   /** Use {@linkcode serve}. */
   constructor(options: ServeOptions, routes: (router: Router) => unknown) {
-    const router = new Router(options.interceptors);
-    routes(router);
     const { signal } = options;
+    checkSignal(signal);
+    const router = new Router(options.interceptors);
+    if (isPromiseLike(routes(router))) {
+      throw new TypeError("Cannot serve what an async function says: it would be too late");
+    }
     const deadlines = new Deadlines();
     this.#settings = options;
     this.#host = {
@@ -157,6 +172,8 @@ export class Server implements AsyncDisposable {
       },
     };
     const shutdown = () => void this.shutdown();
+    this.listening = this.#started.promise;
+    this.listening.catch(() => {}); // so does `finished`, which somebody has to look at
     this.finished = this.#start(options).finally(() => {
       signal?.removeEventListener("abort", shutdown);
       deadlines.close();
@@ -178,20 +195,20 @@ export class Server implements AsyncDisposable {
    * callers get `UNAVAILABLE`.
    *
    * @param options When to force it.
-   * @returns Settles when the server is closed. Never rejects.
+   * @returns Settles when the server is closed. Without anything to force it, that takes as long as
+   * the calls in flight, and as their clients take to read the answers.
+   * @throws {RangeError | TypeError} If an option makes no sense.
    */
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
-    const { timeoutMs, signal } = options;
+    const { signal } = options;
+    const timeoutMs = checkTime("timeoutMs", options.timeoutMs);
+    checkSignal(signal);
     this.#stopListening();
     this.#draining ??= this.#each((connection) => connection.drain());
-    const forced = Promise.withResolvers<void>();
-    const force = () => forced.resolve();
-    const timer = timeoutMs === undefined ? undefined : setTimeout(force, Math.max(0, timeoutMs));
-    signal?.addEventListener("abort", force);
-    if (signal?.aborted) force();
-    await Promise.race([this.#draining, forced.promise]);
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", force);
+    const over = new AbortController();
+    const either = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
+    await Promise.race([this.#draining, pause(timeoutMs, either)]);
+    over.abort();
     await this.#each((connection) => connection.force());
     this.close();
     // A failure to start is not this caller's: whoever waits for `finished` hears of it.
@@ -237,8 +254,19 @@ export class Server implements AsyncDisposable {
 
   /** Starts at once if it can. The promise is that of the server's whole life. */
   #start(options: ServeOptions): Promise<void> {
-    if ("connection" in options) return this.#serve(options.connection, nameOf(options.connection));
-    if ("listener" in options) return this.#accept(options.listener);
+    if ("connection" in options) {
+      const { connection } = options;
+      if (!isByteConnection(connection)) {
+        throw new TypeError("Cannot serve: no connection is given");
+      }
+      this.#started.resolve();
+      return this.#serve(connection, nameOf(connection));
+    }
+    if ("listener" in options) {
+      const { listener } = options;
+      if (listener === undefined) throw new TypeError("Cannot serve: no listener is given");
+      return this.#accept(listener);
+    }
     const address = parseAddress("address" in options ? options.address : options);
     const mode = options.mode ?? 0o600;
     try {
@@ -256,10 +284,11 @@ export class Server implements AsyncDisposable {
     let listener: Deno.Listener;
     try {
       await removeStale(address.path);
-      if (this.#closed || this.#draining) return;
+      if (this.#closed || this.#draining) return this.#started.resolve();
       listener = listen(address, mode);
     } catch (error) {
       this.#report(error);
+      this.#started.reject(error);
       throw error;
     }
     await this.#accept(listener, address);
@@ -269,9 +298,16 @@ export class Server implements AsyncDisposable {
     this.#listener = listener;
     const name = address ? formatAddress(address) : "a listener";
     if (this.#unref) listener.unref?.();
+    this.#started.resolve();
+    await undefined; // `onListen` may use what `serve()` returns
     try {
       if (listener.addr) this.#settings.onListen?.(listener.addr);
-      for await (const conn of accepted(listener, (error) => this.#report(error))) {
+    } catch (error) {
+      this.#report(error);
+    }
+    try {
+      const { signal } = this.#stopping;
+      for await (const conn of accepted(listener, signal, (error) => this.#report(error))) {
         void this.#serve(conn, name);
       }
     } catch (error) {
@@ -283,10 +319,7 @@ export class Server implements AsyncDisposable {
 
   /** Serves one connection until it ends. Never rejects. */
   async #serve(conn: ByteConnection, name: string): Promise<void> {
-    if (this.#closed || this.#draining) {
-      conn.close();
-      return;
-    }
+    if (this.#closed || this.#draining) return tell(() => conn.close());
     const connection = new ServerConnection(conn, name, this.#host);
     this.#connections.add(connection);
     if (this.#unref) connection.unref();
@@ -305,19 +338,12 @@ export class Server implements AsyncDisposable {
   }
 
   #stopListening(): void {
+    this.#stopping.abort();
     const listener = this.#listener;
-    try {
-      listener?.close?.();
-    } catch {
-      // It is closed already.
-    }
+    tell(() => listener?.close?.()); // it may be closed already
   }
 
   #report(error: unknown, method?: string): void {
-    try {
-      this.#settings.onError?.(error, method);
-    } catch {
-      // There is nobody left to tell.
-    }
+    tell(this.#settings.onError, error, method);
   }
 }

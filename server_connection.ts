@@ -6,15 +6,22 @@
 
 import type { ByteConnection } from "./address.ts";
 import { Connection } from "./connection.ts";
-import { type CallKeeper, ServerCall } from "./context.ts";
+import { ServerCall } from "./context.ts";
 import { decodeRequest, type Request } from "./envelope.ts";
 import { FrameFlag, FrameType, oversizedError } from "./framing.ts";
 import type { Limits } from "./limits.ts";
-import { decodeMessage, encodeMessage, ReceivedMessages, sendMessages } from "./messages.ts";
+import {
+  decodeMessage,
+  encodeMessage,
+  isPromiseLike,
+  ReceivedMessages,
+  sendMessages,
+} from "./messages.ts";
 import type { Route, Router } from "./router.ts";
 import type { ConnectionInfo, Messages } from "./service.ts";
 import { Code, RpcError, type Status } from "./status.ts";
-import { type Outcome, outcomeOf, SUCCESS } from "./stream.ts";
+import { type CallKeeper, type Outcome, outcomeOf, SUCCESS } from "./stream.ts";
+import { settled } from "./timer.ts";
 
 /** What a connection needs of its server. */
 export interface ServerHost extends CallKeeper {
@@ -32,8 +39,6 @@ export interface ServerHost extends CallKeeper {
 const PROBE_MS = 1_000;
 /** How long a forced shutdown waits for clients to take their last status, in milliseconds. */
 const LAST_WORDS_MS = 250;
-
-const NO_BYTES = new Uint8Array(0);
 
 /** One client of a server. */
 export class ServerConnection extends Connection<ServerCall> {
@@ -107,30 +112,27 @@ export class ServerConnection extends Connection<ServerCall> {
     this.streams.set(streamId, call);
     if (timeoutNano < 0n) this.#expire(call);
     else {
-      this.#receiveFirst(call, flags, payload);
-      void this.#run(call, route, payload);
+      if (call.streamsIn && payload.length > 0) call.push(payload);
+      if (!call.streamsIn || (flags & FrameFlag.RemoteClosed) !== 0) call.closeRemote();
+      void this.#run(call, route, call.streamsIn ? undefined : payload);
     }
-  }
-
-  /** A stream may have its first message in the Request, and may have all of them. */
-  #receiveFirst(call: ServerCall, flags: number, payload: Uint8Array): void {
-    if (call.streamsIn && payload.length > 0) call.push(payload);
-    if (!call.streamsIn || (flags & FrameFlag.RemoteClosed) !== 0) call.closeRemote();
   }
 
   readonly #expire = (call: ServerCall): void => this.#fail(call, DEADLINE_PASSED);
 
   /** Runs a handler. Never rejects: what goes wrong is the call's status. */
-  async #run(call: ServerCall, { method, handler }: Route, payload: Uint8Array): Promise<void> {
+  async #run(
+    call: ServerCall,
+    { method, handler }: Route,
+    payload: Uint8Array | undefined,
+  ): Promise<void> {
     try {
-      let request: unknown;
-      if (method.clientStreaming) {
-        request = new ReceivedMessages(call, method.input);
-      } else {
-        request = decodeMessage(method.input, payload, method.path);
-      }
+      const request = payload
+        ? decodeMessage(method.input, payload, method.path)
+        : new ReceivedMessages(call, method.input);
+      payload = undefined; // it can be large, and the handler may take long
       const given = handler(request, call);
-      const result = given instanceof Promise ? await given : given;
+      const result = isPromiseLike(given) ? await given : given;
       if (method.serverStreaming) {
         await sendMessages(call, this, method.output, result as Messages<unknown>);
         if (!call.outcome) this.sendClose(call);
@@ -140,7 +142,7 @@ export class ServerConnection extends Connection<ServerCall> {
         if (this.congested) await call.writable();
         if (!call.outcome) this.sendResponse(call.id, { status: undefined, payload: bytes });
       }
-      call.end(SUCCESS);
+      call.abandon(SUCCESS);
     } catch (error) {
       if (!(error instanceof RpcError)) this.#server.report(error, method.path);
       this.#fail(call, outcomeOf(error));
@@ -164,21 +166,13 @@ export class ServerConnection extends Connection<ServerCall> {
   /** Answers a frame that belongs to no call. */
   #reject(streamId: number, code: Code, message: string): void {
     this.#sendStatus(streamId, { code, message, details: [] });
-    // Nobody waits for these to be sent, so a peer that does not read them is not read, either.
-    this.owesReplies = true;
   }
 
   #sendStatus(streamId: number, status: Status): void {
     if (this.closed) return;
-    try {
-      this.sendResponse(streamId, { status, payload: NO_BYTES });
-    } catch (error) {
-      const { code, rawMessage: message } = RpcError.from(error);
-      this.sendResponse(streamId, {
-        status: { code, message: `the status is too long: ${message}`, details: [] },
-        payload: NO_BYTES,
-      });
-    }
+    this.sendStatus(streamId, status);
+    // Nobody waits for these to be sent, so a peer that does not read them is not read, either.
+    this.owesReplies = true;
   }
 
   // Other calls wait for the server to read, if not now then soon.
@@ -255,11 +249,3 @@ const DEADLINE_PASSED: Status = {
   message: "the deadline has passed",
   details: [],
 };
-
-/** Waits for a promise that does not reject, but no longer than so many milliseconds. */
-export async function settled(promise: Promise<unknown>, ms: number): Promise<void> {
-  const { promise: late, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([promise, late]);
-  clearTimeout(timer);
-}

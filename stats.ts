@@ -4,7 +4,7 @@
  * @module
  */
 
-import { Code, codeName } from "./status.ts";
+import { Code } from "./status.ts";
 
 /** Numbers of a client or a server. */
 export interface Stats {
@@ -14,7 +14,7 @@ export interface Stats {
   callsStarted: number;
   /** Calls that have not ended. */
   callsInFlight: number;
-  /** Calls that have ended badly, by the name of their code. */
+  /** Calls that have ended badly, by the name of their code; `OTHER` for codes that gRPC has not. */
   callsFailed: Record<string, number>;
   /** Bytes ever received. */
   bytesReceived: number;
@@ -44,7 +44,7 @@ export class Tally {
   #ended = 0;
   #bytesIn = 0;
   #bytesOut = 0;
-  readonly #failed = new Map<number, number>();
+  readonly #failed: Record<string, number> = {};
 
   /** A call was started. */
   start(): void {
@@ -54,7 +54,10 @@ export class Tally {
   /** A call has ended with this code. */
   end(code: number): void {
     this.#ended++;
-    if (code !== Code.OK) this.#failed.set(code, (this.#failed.get(code) ?? 0) + 1);
+    if (code === Code.OK) return;
+    // A peer can make up codes, but not fill this side's memory with them.
+    const name = Code[code] ?? "OTHER";
+    this.#failed[name] = (this.#failed[name] ?? 0) + 1;
   }
 
   /** A connection has ended, whose bytes still count. */
@@ -71,9 +74,7 @@ export class Tally {
       connections: open.length,
       callsStarted: this.#started,
       callsInFlight: this.#started - this.#ended,
-      callsFailed: Object.fromEntries(
-        [...this.#failed].map(([code, count]) => [codeName(code), count]),
-      ),
+      callsFailed: { ...this.#failed },
       bytesReceived: this.#bytesIn + sum(({ bytesIn }) => bytesIn),
       bytesSent: this.#bytesOut + sum(({ bytesOut }) => bytesOut),
       openStreams: sum(({ calls }) => calls),

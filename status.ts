@@ -118,11 +118,13 @@ export class RpcError extends Error {
    * @param message For a developer to read.
    * @param options What else there is to say.
    * @throws {RangeError} If `code` is `OK` or not a 32-bit integer.
+   * @throws {TypeError} If a detail is none.
    */
   constructor(code: Code, message: string, options: RpcErrorOptions = {}) {
     if ((code | 0) !== code || code === Code.OK) {
       throw new RangeError(`Cannot make an RpcError of code ${code}: it takes an error's code`);
     }
+    message = String(message);
     const text = message === "" ? codeName(code) : `${codeName(code)}: ${message}`;
     super(
       options.method === undefined ? text : `${options.method}: ${text}`,
@@ -130,7 +132,7 @@ export class RpcError extends Error {
     );
     this.code = code;
     this.rawMessage = message;
-    this.details = options.details ?? [];
+    this.details = checkDetails(options.details ?? []);
     this.method = options.method;
     Object.defineProperty(this, brand, { value: true });
   }
@@ -173,19 +175,12 @@ export class RpcError extends Error {
    * The error that stands for anything thrown.
    *
    * @param reason What was thrown.
-   * @param method The method that was called, if the error does not name one yet.
-   * @returns An `RpcError` as it is, if it names a method or none is given. Otherwise one of the
-   * same status that does; of `UNKNOWN`, the thrown error's message and that error as its cause,
-   * for anything that has no status.
+   * @returns An `RpcError` as it is; for anything else one with `UNKNOWN`, the thrown error's
+   * message, and that error as its cause.
    */
-  static from(reason: unknown, method?: string): RpcError {
-    if (!(reason instanceof RpcError)) {
-      const message = reason instanceof Error ? reason.message : String(reason);
-      return new RpcError(Code.UNKNOWN, message, { method, cause: reason });
-    }
-    if (method === undefined || reason.method !== undefined) return reason;
-    const { code, rawMessage, details } = reason;
-    return new RpcError(code, rawMessage, { details, method, cause: reason });
+  static from(reason: unknown): RpcError {
+    if (reason instanceof RpcError) return reason;
+    return new RpcError(Code.UNKNOWN, describe(reason), { cause: reason });
   }
 
   /**
@@ -222,14 +217,33 @@ export function abortError(signal: AbortSignal, method?: string): RpcError {
     return new RpcError(Code.DEADLINE_EXCEEDED, cause.message, { method, cause });
   }
   const plain = cause instanceof DOMException && cause.name === "AbortError";
-  const because = cause instanceof RpcError
-    ? cause.rawMessage
-    : cause instanceof Error
-    ? cause.message
-    : String(cause);
   return new RpcError(
     Code.CANCELLED,
-    plain ? "the caller gave up" : `the caller gave up: ${because}`,
+    plain ? "the caller gave up" : `the caller gave up: ${describe(cause)}`,
     { method, cause },
   );
+}
+
+/**
+ * What was thrown, in words. Anything can be thrown, also what cannot be made into a string.
+ *
+ * @param reason What was thrown.
+ * @returns The message of an error, or the value as text.
+ */
+export function describe(reason: unknown): string {
+  try {
+    if (reason instanceof RpcError) return String(reason.rawMessage);
+    return String(reason instanceof Error ? reason.message : reason);
+  } catch {
+    return "something that cannot be shown was thrown";
+  }
+}
+
+function checkDetails(details: readonly StatusDetail[]): readonly StatusDetail[] {
+  for (const detail of details) {
+    if (typeof detail?.typeUrl !== "string" || !(detail.value instanceof Uint8Array)) {
+      throw new TypeError("Cannot make an RpcError: a detail has no typeUrl or no value of bytes");
+    }
+  }
+  return details;
 }

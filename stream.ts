@@ -5,8 +5,10 @@
  * @module
  */
 
-import type { Expirable } from "./deadline.ts";
-import { Code, RpcError, type Status } from "./status.ts";
+import type { Deadlines, Expirable } from "./deadline.ts";
+import type { Tally } from "./stats.ts";
+import { Code, describe, RpcError, type Status } from "./status.ts";
+import { NO_BYTES } from "./writer.ts";
 
 /** How a call ended. */
 export interface Outcome extends Status {
@@ -16,6 +18,14 @@ export interface Outcome extends Status {
 
 /** The outcome of a call that went well. */
 export const SUCCESS: Outcome = { code: Code.OK, message: "", details: [] };
+
+/** What a call needs of the client or server that it belongs to. */
+export interface CallKeeper {
+  /** Watches deadlines. */
+  readonly deadlines: Deadlines;
+  /** Counts. */
+  readonly tally: Tally;
+}
 
 /** What a stream needs of its connection. */
 export interface StreamHost {
@@ -139,6 +149,7 @@ export abstract class Stream implements Expirable {
     this.#queue = NO_MESSAGES;
     this.#head = 0;
     this.#account(-this.#queuedBytes);
+    if (this.#receive) this.#settle(undefined);
   }
 
   /**
@@ -207,7 +218,7 @@ export abstract class Stream implements Expirable {
 
   #shift(): Uint8Array {
     const message = this.#queue[this.#head]!;
-    this.#queue[this.#head++] = EMPTY;
+    this.#queue[this.#head++] = NO_BYTES;
     if (this.#head === this.#queue.length) {
       this.#queue = NO_MESSAGES;
       this.#head = 0;
@@ -227,7 +238,6 @@ export abstract class Stream implements Expirable {
   }
 }
 
-const EMPTY = new Uint8Array(0);
 // Most streams never queue a message, so that the array for it is made only when one does.
 const NO_MESSAGES: Uint8Array[] = [];
 
@@ -250,6 +260,12 @@ export function outcomeError(outcome: Outcome, method: string): RpcError {
  * @returns Its status; `UNKNOWN` if it has none.
  */
 export function outcomeOf(error: unknown): Outcome {
-  const { code, rawMessage: message, details, cause } = RpcError.from(error);
-  return { code, message, details, cause };
+  try {
+    const { code, rawMessage, details, cause } = RpcError.from(error);
+    // Another copy of the module may have made it, or somebody may have changed it.
+    const sound = new RpcError(code, rawMessage, { details });
+    return { code, message: sound.rawMessage, details, cause };
+  } catch (cause) {
+    return { code: Code.UNKNOWN, message: describe(error), details: [], cause };
+  }
 }

@@ -14,20 +14,31 @@ const encoder = new TextEncoder();
 // Buffers between uses. Connections hold one only while they have something to send, so that an
 // idle connection costs none.
 const pool: Uint8Array<ArrayBuffer>[] = [];
+const poolable = new WeakSet<ArrayBuffer>();
+
+/** No bytes at all. */
+export const NO_BYTES: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
 /**
- * Gives a buffer back, if it is one of those that are used again.
+ * Gives a buffer back, if it is one of those that are used again. What a user has sent is not.
  *
  * @param chunk A chunk that was taken from a {@linkcode Writer} and is sent.
  */
 export function recycle(chunk: Uint8Array<ArrayBuffer>): void {
-  if (chunk.buffer.byteLength !== BUFFER_BYTES || chunk.byteOffset !== 0) return;
-  if (pool.length < POOLED_BUFFERS) pool.push(new Uint8Array(chunk.buffer));
+  if (pool.length < POOLED_BUFFERS && poolable.has(chunk.buffer)) {
+    pool.push(new Uint8Array(chunk.buffer));
+  }
+}
+
+function poolableBuffer(): Uint8Array<ArrayBuffer> {
+  const buffer = new Uint8Array(BUFFER_BYTES);
+  poolable.add(buffer.buffer);
+  return buffer;
 }
 
 /** An append-only sequence of bytes. */
 export class Writer {
-  #buffer = new Uint8Array(0);
+  #buffer = NO_BYTES;
   #at = 0;
   #chunks: Uint8Array<ArrayBuffer>[] = [];
 
@@ -35,9 +46,7 @@ export class Writer {
   reserve(length: number): void {
     if (this.#buffer.length - this.#at >= length) return;
     this.#seal();
-    this.#buffer = length > BUFFER_BYTES
-      ? new Uint8Array(length)
-      : pool.pop() ?? new Uint8Array(BUFFER_BYTES);
+    this.#buffer = length > BUFFER_BYTES ? new Uint8Array(length) : pool.pop() ?? poolableBuffer();
     this.#at = 0;
   }
 
@@ -129,7 +138,7 @@ export class Writer {
   #seal(): void {
     if (this.#at > 0) this.#chunks.push(this.#buffer.subarray(0, this.#at));
     else recycle(this.#buffer);
-    this.#buffer = new Uint8Array(0);
+    this.#buffer = NO_BYTES;
     this.#at = 0;
   }
 }

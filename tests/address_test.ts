@@ -202,6 +202,16 @@ Deno.test("connect() does not try with a signal that is aborted or a timeout of 
   equal((await connectError({ path }, { timeoutMs: 0 })).code, Code.DEADLINE_EXCEEDED);
 });
 
+Deno.test("connect() takes an infinite timeout for none, and refuses NaN", async () => {
+  using socket = new SocketFolder();
+  using server = new RawServer(socket.path);
+  const client = await connect({ path: socket.path }, { timeoutMs: Infinity });
+  using _peer = await server.accept();
+  client.close();
+  await client.closed;
+  await rejects(connect({ path: socket.path }, { timeoutMs: NaN }), RangeError);
+});
+
 Deno.test("connect() without waitForReady does not wait", async () => {
   using socket = new SocketFolder();
   const error = await connectError({ path: socket.path }, { timeoutMs: 60_000 });

@@ -191,6 +191,40 @@ Deno.test("a handler that stops reading drops what still comes", async () => {
   equal((await sum).value, 9n);
 });
 
+Deno.test("requests that a handler has not read go when it is done", async () => {
+  await using bed = new TestBed({
+    sum: async (requests) => {
+      await requests.next();
+      return {};
+    },
+  });
+  const service = await bed.service();
+  async function* some() {
+    for (let i = 0; i < 100; i++) yield { value: 1n };
+  }
+  for (let i = 0; i < 5; i++) await service.sum(some());
+  await service.nothing({});
+  equal(bed.server.stats().queuedBytes, 0);
+});
+
+Deno.test("streams that were started and forgotten do not stall the rest one by one", async () => {
+  await using bed = new TestBed({
+    *chat() {
+      for (let i = 0; i < 4; i++) yield { payload: new Uint8Array(2 * KIB) };
+    },
+  });
+  const client = await bed.connect({ limits: { ...limits, stallTimeoutMs: 100 } });
+  const service = client.service(TestService);
+  const start = performance.now();
+  for (let i = 0; i < 60; i++) {
+    for (let j = 0; j < 10; j++) service.chat([]); // nobody ever looks
+    await service.echo({});
+  }
+  // Half of what may wait goes at once, so that some 40 stalls make room for all, not 600.
+  const stalls = (performance.now() - start) / 100;
+  ok(stalls < 200, `${stalls} stalls`);
+});
+
 Deno.test("two peers that only write do not wait for each other for ever", async () => {
   const payload = new Uint8Array(32 * KIB);
   await using bed = new TestBed({

@@ -1,6 +1,12 @@
 // What the client puts on the wire, and what it makes of all that a server may answer.
 
-import { type Client, connect, type ConnectOptions, RpcError } from "@ttrpc/ttrpc";
+import {
+  type ByteConnection,
+  type Client,
+  connect,
+  type ConnectOptions,
+  RpcError,
+} from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { decodeRequest } from "../envelope.ts";
 import { FrameFlag, FrameType } from "../framing.ts";
@@ -176,7 +182,7 @@ Deno.test("a timeout that is no number is a mistake, told at once", async () => 
   await using wire = await WireBed.open();
   await rejects(wire.service.nothing({}, { timeoutMs: NaN }), {
     name: "RangeError",
-    message: "Cannot call ttrpc.test.v1.TestService/Nothing with a timeout of NaN ms",
+    message: "Cannot use timeoutMs of NaN: it takes a number of milliseconds",
   });
   await rejects(wire.service.nothing({}, { timeoutMs: "5" as unknown as number }), RangeError);
 });
@@ -492,4 +498,106 @@ Deno.test("client.call() moves bytes without looking at them", async () => {
   await requestOf(wire.peer);
   await wire.peer.respond(3);
   deepEqual([...await empty], []);
+});
+
+Deno.test("a buffer that was sent stays the caller's, whatever its size", async () => {
+  await using wire = await WireBed.open();
+  for (const length of [8_192, 32_768, 65_536]) {
+    const mine = new Uint8Array(length).fill(7);
+    const sent = [mine, mine, new Uint8Array(100), new Uint8Array(100), new Uint8Array(100)];
+    for (const bytes of sent) {
+      const call = wire.client.call("any.Service", "Any", bytes);
+      const { streamId, payload } = await requestOf(wire.peer);
+      deepEqual(payload.length, bytes.length);
+      ok(payload.every((byte, i) => byte === bytes[i]));
+      await wire.peer.respond(streamId);
+      await call;
+    }
+    ok(mine.every((byte) => byte === 7), `${length}`);
+  }
+});
+
+Deno.test("a request that is not bytes fails its own call only", async () => {
+  await using wire = await WireBed.open();
+  const bytes = [new ArrayBuffer(8), new Uint16Array(9_000), "text"] as unknown as Uint8Array[];
+  for (const request of bytes) {
+    const call = failure(wire.client.call("any.Service", "Any", [request]));
+    equal((await call).code, Code.INTERNAL);
+    const { streamId, type } = (await wire.peer.receive())!;
+    equal(type, FrameType.Request);
+    equal((await wire.peer.receive())!.streamId, streamId); // the half-close
+  }
+  const call = wire.service.nothing({});
+  await wire.peer.respond((await requestOf(wire.peer)).streamId);
+  await call;
+});
+
+Deno.test("a signal that is none is refused, and not counted", async () => {
+  await using wire = await WireBed.open();
+  const signal = new AbortController() as unknown as AbortSignal;
+  await rejects(wire.service.nothing({}, { signal }), TypeError);
+  equal(wire.client.stats().callsInFlight, 0);
+});
+
+Deno.test("an abort with a reason that cannot be shown ends the call all the same", async () => {
+  await using wire = await WireBed.open();
+  const controller = new AbortController();
+  const call = failure(wire.service.nothing({}, { signal: controller.signal }));
+  controller.abort(Object.create(null));
+  equal((await call).code, Code.CANCELLED);
+});
+
+Deno.test("one signal for many calls has one listener, and ends them all", async () => {
+  await using wire = await WireBed.open();
+  const controller = new AbortController();
+  let listeners = 0;
+  const { addEventListener } = controller.signal;
+  controller.signal.addEventListener = (...parameters: Parameters<typeof addEventListener>) => {
+    listeners++;
+    addEventListener.apply(controller.signal, parameters);
+  };
+  const calls = Array.from(
+    { length: 1_000 },
+    () => failure(wire.service.nothing({}, { signal: controller.signal })),
+  );
+  controller.abort();
+  ok((await Promise.all(calls)).every(({ code }) => code === Code.CANCELLED));
+  equal(listeners, 1);
+});
+
+const misbehaving: [string, Partial<ByteConnection>][] = [
+  ["writes nothing", { write: () => Promise.resolve(0) }],
+  ["does not tell what it wrote", { write: () => Promise.resolve(undefined as unknown as number) }],
+  ["reads nothing", { read: () => Promise.resolve(0) }],
+  ["does not tell what it read", { read: () => Promise.resolve(undefined as unknown as number) }],
+  ["fails with what cannot be shown", { read: () => Promise.reject(Object.create(null)) }],
+  ["cannot be closed", {
+    read: () => Promise.resolve(null),
+    close: () => {
+      throw new Error("closed twice");
+    },
+  }],
+];
+
+for (const [name, part] of misbehaving) {
+  Deno.test(`a connection that ${name} is given up with an error`, async () => {
+    const closing = Promise.withResolvers<null>();
+    const client = await connect({
+      read: () => closing.promise,
+      write: (bytes) => Promise.resolve(bytes.length),
+      close: () => closing.resolve(null),
+      ...part,
+    });
+    equal((await failure(client.service(TestService).nothing({}))).code, Code.UNAVAILABLE);
+    closing.resolve(null);
+    client.close();
+    await client.closed;
+  });
+}
+
+Deno.test("a call on a closed client leaves no timer", async () => {
+  await using wire = await WireBed.open();
+  wire.client.close();
+  await wire.client.closed;
+  equal((await failure(wire.service.nothing({}, { timeoutMs: 60_000 }))).code, Code.CANCELLED);
 });

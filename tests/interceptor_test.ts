@@ -230,6 +230,69 @@ Deno.test("leaving an intercepted stream releases the call", async () => {
   deepEqual([openStreams, callsInFlight], [0, 0]);
 });
 
+const stuck: Interceptor = () => () => new Promise(() => {});
+
+Deno.test("a call ends although an interceptor never does", async () => {
+  await using bed = new TestBed();
+  const client = await bed.connect({ interceptors: [stuck] });
+  const service = client.service(TestService);
+  const late = { code: Code.DEADLINE_EXCEEDED };
+  const controller = new AbortController();
+  const { signal } = controller;
+  const aborted = [
+    rejects(service.nothing({}, { signal }), { code: Code.CANCELLED }),
+    rejects(service.count({}, { signal }).next(), { code: Code.CANCELLED }),
+  ];
+  await rejects(service.nothing({}, { timeoutMs: 20 }), late);
+  await rejects(service.count({}, { timeoutMs: 20 }).next(), late);
+  controller.abort();
+  await Promise.all(aborted);
+  const stream = service.count({});
+  const next = stream.next();
+  await stream.return();
+  deepEqual(await next, { done: true, value: undefined });
+  const closed = [
+    rejects(service.nothing({}), { code: Code.CANCELLED }),
+    rejects(service.count({}).next(), { code: Code.CANCELLED }),
+  ];
+  client.close();
+  await Promise.all(closed);
+});
+
+Deno.test("a stream that waits can be left, with and without interceptors, on both sides", async () => {
+  const left = Promise.withResolvers<IteratorResult<unknown>>();
+  await using bed = new TestBed({
+    async *count(_request, { signal }) {
+      await aborted(signal);
+      yield {};
+    },
+    sum: async (requests) => {
+      const next = requests.next();
+      await requests.return();
+      left.resolve(await next);
+      return {};
+    },
+  });
+  for (const interceptors of [[], [logger(() => {})]]) {
+    const service = await bed.service({ interceptors });
+    const stream = service.count({});
+    const next = stream.next();
+    await stream.return();
+    deepEqual(await next, { done: true, value: undefined });
+    await service.sum(new ReadableStream());
+    deepEqual(await left.promise, { done: true, value: undefined });
+  }
+});
+
+Deno.test("logger() tells once of a stream that was left before its first message", async () => {
+  const log: LogEntry[] = [];
+  await using bed = new TestBed();
+  const service = await bed.service({ interceptors: [logger((entry) => void log.push(entry))] });
+  await service.count({ count: 3 }).return();
+  while (log.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  deepEqual(log.map(({ code, responses }) => [code, responses]), [[Code.CANCELLED, 0]]);
+});
+
 Deno.test("logger() tells of each call when it has ended", async () => {
   const near: LogEntry[] = [];
   const far: LogEntry[] = [];

@@ -1,5 +1,5 @@
 import { connect, serve, type ServeOptions } from "@ttrpc/ttrpc";
-import { equal, ok, rejects, throws } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { Greeter } from "../gen/greeter/v1/greeter_pb.ts";
 import { SocketFolder } from "./fixture.ts";
 import { RawServer } from "./raw_peer.ts";
@@ -181,12 +181,19 @@ Deno.test("serve() serves one open connection, and is finished when it ends", as
   listener.close();
 });
 
+Deno.test("serve() refuses routes that come too late", () => {
+  throws(() => serve({ path: "x" }, async () => {}), TypeError);
+});
+
 for (
   const [name, options] of [
     ["a bad address", { address: "nowhere" }],
     ["no address", {}],
+    ["a connection that is none", { connection: undefined }],
+    ["a listener that is none", { listener: undefined }],
+    ["a signal that is none", { path: "x", signal: {} }],
     ["a bad limit", { path: "x", limits: { concurrentCalls: 0 } }],
-  ] as [string, ServeOptions][]
+  ] as unknown as [string, ServeOptions][]
 ) {
   Deno.test(`serve() refuses ${name} at once`, () => {
     throws(() => serve(options, routes), (error) => {
@@ -195,18 +202,82 @@ for (
   });
 }
 
-Deno.test("serve() does not go on listening when onListen throws", async () => {
+Deno.test("serve() reports what onListen throws, and goes on", async () => {
   using socket = new SocketFolder();
   const errors: unknown[] = [];
   const bug = new Error("cannot write the pid file");
-  const server = serve({
+  await using server = serve({
     path: socket.path,
     onError: (error) => void errors.push(error),
     onListen: () => {
+      ok(server.addr); // it is there
       throw bug;
     },
   }, routes);
+  equal(await greet({ path: socket.path }), "Hello you");
+  deepEqual(errors, [bug]);
+});
+
+Deno.test("serve() tells when it listens, also in place of a stale socket", async () => {
+  using socket = new SocketFolder();
+  {
+    await using server = serve({ path: socket.path }, routes);
+    await server.listening;
+    const second = serve({ path: socket.path, onError: () => {} }, routes);
+    await rejects(second.listening, Deno.errors.AddrInUse);
+  }
+  leaveStale(socket.path);
+  await using server = serve({ path: socket.path }, routes);
+  await server.listening;
+  equal(await greet({ path: socket.path }), "Hello you");
+});
+
+/** Deno removes the socket of a listener that it closes, so that one is left under another name. */
+function leaveStale(path: string): void {
+  const listener = Deno.listen({ transport: "unix", path: `${path}.other` });
+  Deno.renameSync(`${path}.other`, path);
+  listener.close();
+}
+
+Deno.test("serve() can be shut down although its listener cannot be closed", async () => {
+  async function* never(): AsyncGenerator<Deno.Conn> {
+    await new Promise(() => {});
+    yield* [];
+  }
+  const server = serve({ listener: never() }, routes);
+  await server.shutdown();
   await server.finished;
-  equal(errors[0], bug);
-  throws(() => Deno.lstatSync(socket.path), Deno.errors.NotFound);
+});
+
+Deno.test("serve() goes on when accepting fails, and stops when it is told to", async () => {
+  using socket = new SocketFolder();
+  const inner = Deno.listen({ transport: "unix", path: socket.path });
+  const errors: unknown[] = [];
+  let failures = 3;
+  const listener = {
+    accept: () => {
+      if (failures-- > 0) return Promise.reject(new Deno.errors.ConnectionReset("gone already"));
+      return inner.accept();
+    },
+    close: () => inner.close(),
+    async *[Symbol.asyncIterator]() {},
+  };
+  const server = serve({ listener, onError: (error) => void errors.push(error) }, routes);
+  equal(await greet({ path: socket.path }), "Hello you");
+  equal(errors.length, 3);
+  await server.shutdown();
+  await server.finished;
+});
+
+Deno.test("two servers that find the same stale socket do not remove each other's", async () => {
+  for (let i = 0; i < 10; i++) {
+    using socket = new SocketFolder();
+    leaveStale(socket.path);
+    const onError = () => {};
+    const servers = [1, 2].map(() => serve({ path: socket.path, onError }, routes));
+    const starts = await Promise.allSettled(servers.map((server) => server.listening));
+    deepEqual(starts.map(({ status }) => status).toSorted(), ["fulfilled", "rejected"]);
+    equal(await greet({ path: socket.path }), "Hello you");
+    for (const server of servers) await server.shutdown();
+  }
 });

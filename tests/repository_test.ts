@@ -90,9 +90,10 @@ Deno.test("the core does not load protobuf-es", async () => {
 
 Deno.test("imports point downwards only", async () => {
   const layers = [
-    ["codec.ts", "limits.ts", "metadata.ts", "writer.ts", "deadline.ts"],
-    ["status.ts"],
-    ["reader.ts", "address.ts", "output.ts", "stats.ts", "stream.ts"],
+    ["codec.ts", "limits.ts", "metadata.ts", "signal.ts", "tell.ts", "timer.ts", "writer.ts"],
+    ["deadline.ts", "status.ts"],
+    ["reader.ts", "address.ts", "output.ts", "stats.ts"],
+    ["stream.ts"],
     [
       "framing.ts",
       "envelope.ts",

@@ -11,7 +11,7 @@ import {
   SleepRequestSchema,
 } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Metadata } from "../metadata.ts";
-import { Code } from "../status.ts";
+import { Code, RpcError } from "../status.ts";
 import { aborted, TestBed, type TestHandlers } from "./fixture.ts";
 import { RawPeer, requestData } from "./raw_peer.ts";
 import type { ServeSettings } from "../server.ts";
@@ -288,13 +288,94 @@ Deno.test("the server answers 8 for a reply over the limit, and the connection l
 Deno.test("the server sends a status that is too long in short", async () => {
   await using wire = await WireBed.open({
     nothing: () => {
-      throw new Error("x".repeat(LIMIT));
+      throw new RpcError(Code.ABORTED, "x".repeat(LIMIT), {
+        details: [{ typeUrl: "x/Y", value: new Uint8Array(LIMIT) }],
+      });
     },
   });
   await wire.peer.request(1, {});
   const [, code, message] = await answer(wire.peer);
-  equal(code, Code.RESOURCE_EXHAUSTED);
-  ok(message.startsWith("the status is too long: message length "), message);
+  equal(code, Code.ABORTED);
+  equal(message, `${"x".repeat(200)}... (shortened)`);
+});
+
+Deno.test("the server sends a status although every limit is too small for it", async () => {
+  await using wire = await WireBed.open({
+    nothing: () => {
+      throw new RpcError(Code.ABORTED, "boom ".repeat(30));
+    },
+  }, { limits: { messageBytes: 64 } });
+  await wire.peer.request(1, {});
+  equal((await answer(wire.peer))[1], Code.ABORTED);
+});
+
+const unprintable = {
+  toString() {
+    throw new Error("no");
+  },
+};
+const oddities: [string, () => unknown][] = [
+  ["an object without a prototype", () => Object.create(null)],
+  ["an object that cannot be a string", () => unprintable],
+  ["an error whose message is a number", () => Object.assign(new Error("x"), { message: 42 })],
+  ["undefined", () => undefined],
+  [
+    "a status that was tampered with",
+    () => Object.assign(new RpcError(Code.ABORTED, "x"), { rawMessage: 42, details: [1] }),
+  ],
+];
+
+for (const [name, make] of oddities) {
+  Deno.test(`the server survives a handler that throws ${name}`, async () => {
+    await using wire = await WireBed.open({
+      sleep: () => {
+        throw make();
+      },
+    });
+    await wire.peer.request(1, { method: "Sleep" });
+    equal((await answer(wire.peer))[1], Code.UNKNOWN);
+    await works(wire.peer, 3);
+  });
+}
+
+Deno.test("the server awaits whatever has a then()", async () => {
+  await using wire = await WireBed.open({
+    echo: (() => ({
+      then: (resolve: (reply: unknown) => void) => resolve({ text: "x" }),
+    })) as unknown as TestHandlers["echo"],
+  });
+  await wire.peer.request(1, { method: "Echo" });
+  deepEqual([...responseOf(await wire.peer.receive()).payload], [18, 1, 120]);
+});
+
+Deno.test("the server does not read on while a peer does not take its errors", async () => {
+  await using wire = await WireBed.open({
+    nothing: () => {
+      throw new RpcError(Code.ABORTED, "x".repeat(900));
+    },
+  });
+  let sent = 0;
+  const flood = (async () => {
+    for (let streamId = 1; streamId < 400_000; streamId += 2) {
+      await wire.peer.request(streamId, {});
+      sent++;
+    }
+  })().catch(() => {});
+  for (let before = -1; before !== sent;) {
+    before = sent;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  ok(wire.bed.server.stats().bytesSent < 4_000_000, `${sent} calls were answered`);
+  wire.peer.conn.close();
+  await flood;
+});
+
+Deno.test("the server refuses more metadata than anybody needs", async () => {
+  await using wire = await WireBed.open();
+  const data = new Uint8Array(30_000);
+  for (let at = 0; at < data.length; at += 2) data[at] = 0x2a; // empty pairs
+  await wire.peer.send({ streamId: 1, data });
+  equal((await answer(wire.peer))[1], Code.INVALID_ARGUMENT);
 });
 
 Deno.test("the server answers 4 at once when a deadline passes, and aborts the handler", async () => {

@@ -76,6 +76,18 @@ Deno.test("shutdown() with a timeout forces what is left", async () => {
   equal((calls[0]!.reason as RpcError).code, Code.UNAVAILABLE);
 });
 
+Deno.test("shutdown() with an infinite timeout is as patient as without one", async () => {
+  const { handlers, open, called } = gated();
+  await using bed = new TestBed(handlers);
+  const call = (await bed.service()).sleep({});
+  await called(1);
+  await rejects(bed.server.shutdown({ timeoutMs: NaN }), RangeError);
+  const down = bed.server.shutdown({ timeoutMs: Infinity });
+  open();
+  equal((await call).deadlineMilliseconds, 1n);
+  await down;
+});
+
 Deno.test("shutdown() with a signal forces what is left when it is aborted", async () => {
   const { handlers, called } = gated();
   await using bed = new TestBed(handlers);

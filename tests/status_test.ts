@@ -77,13 +77,21 @@ Deno.test("RpcError.findDetails() decodes the details of one type, in order", ()
 Deno.test("RpcError.from() keeps a status and makes UNKNOWN of anything else", () => {
   const error = new RpcError(Code.ABORTED, "a");
   equal(RpcError.from(error), error);
-  const named = RpcError.from(error, "s/m");
-  deepEqual([named.message, named.cause], ["s/m: ABORTED: a", error]);
-  equal(RpcError.from(named, "t/n"), named);
   const plain = new TypeError("bad");
-  const made = RpcError.from(plain, "s/m");
-  deepEqual([made.message, made.cause], ["s/m: UNKNOWN: bad", plain]);
+  const made = RpcError.from(plain);
+  deepEqual([made.message, made.cause], ["UNKNOWN: bad", plain]);
   equal(RpcError.from("text").rawMessage, "text");
+  equal(
+    RpcError.from(Object.create(null)).rawMessage,
+    "something that cannot be shown was thrown",
+  );
+});
+
+Deno.test("RpcError refuses details that are none", () => {
+  for (const details of [[null], [{}], [{ typeUrl: 5, value: new Uint8Array(0) }]]) {
+    throws(() => new RpcError(Code.ABORTED, "x", { details: details as [] }), TypeError);
+  }
+  equal(new RpcError(Code.ABORTED, 42 as unknown as string).rawMessage, "42");
 });
 
 Deno.test("codeName() names unknown codes by their number", () => {

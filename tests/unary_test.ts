@@ -191,6 +191,27 @@ Deno.test("a handler's context says who is called, by whom, and that is valid ca
   ok(seen!.metadata instanceof Metadata);
 });
 
+Deno.test("a context can be spread, with other options beside it", async () => {
+  const over = Promise.withResolvers<unknown>();
+  await using back = new TestBed({
+    echo: (_request, { metadata, timeoutMs }) => ({
+      text: `${metadata.get("k")} ${timeoutMs! <= 500}`,
+    }),
+    sleep: async (_request, { signal }) => {
+      over.resolve(await aborted(signal));
+      return {};
+    },
+  });
+  const backend = await back.service();
+  await using front = new TestBed({
+    echo: (request, context) => backend.echo(request, { ...context, timeoutMs: 500 }),
+    sleep: (request, context) => backend.sleep(request, { ...context, timeoutMs: 60_000 }),
+  });
+  const service = await front.service();
+  equal((await service.echo({}, { metadata: { k: "v" } })).text, "v true");
+  await rejects(service.sleep({}, { timeoutMs: 20 }), { code: Code.DEADLINE_EXCEEDED });
+});
+
 Deno.test("many clients are served at once", async () => {
   await using bed = new TestBed();
   const services = await Promise.all(Array.from({ length: 50 }, () => bed.service()));
