@@ -11,8 +11,8 @@ import { Code, RpcError } from "./status.ts";
 import { type CallKeeper, type Outcome, outcomeError, Stream } from "./stream.ts";
 
 /** A call on a server. */
-export class ServerCall extends Stream {
-  readonly #connection: ConnectionInfo;
+export class ServerCall extends Stream implements HandlerContext {
+  readonly connection: ConnectionInfo;
   readonly #method: Method;
   readonly #server: CallKeeper;
   readonly #onExpire: (call: ServerCall) => void;
@@ -42,7 +42,7 @@ export class ServerCall extends Stream {
     super(method.clientStreaming, method.serverStreaming, deadline);
     this.id = id;
     this.#metadata = metadata;
-    this.#connection = connection;
+    this.connection = connection;
     this.#method = method;
     this.#server = server;
     this.#onExpire = onExpire;
@@ -54,9 +54,17 @@ export class ServerCall extends Stream {
     return this.#method.path;
   }
 
-  /** What the handler is told: an object of its own, so that `{ ...context }` has all of it. */
+  get service(): string {
+    return this.#method.service;
+  }
+
+  get method(): string {
+    return this.#method.name;
+  }
+
+  /** What a handler is told: an object of its own, so that `{ ...context }` has all of it. */
   get context(): HandlerContext {
-    return this.#context ??= contextOf(this, this.#method, this.#connection);
+    return this.#context ??= contextOf(this);
   }
 
   /** What came beside the request. */
@@ -120,14 +128,11 @@ export class ServerCall extends Stream {
   }
 }
 
-function contextOf(
-  call: ServerCall,
-  { service, name }: Method,
-  connection: ConnectionInfo,
-): HandlerContext {
+function contextOf(call: ServerCall): HandlerContext {
+  const { service, method, connection } = call;
   return {
     service,
-    method: name,
+    method,
     connection,
     get signal() {
       return call.signal;

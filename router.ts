@@ -67,7 +67,11 @@ export class Router {
             `for its method ${method.name}`,
         );
       }
-      const bound: Handler = (request, call) => handler.call(handlers, request, call.context);
+      // To make a context takes a fifth of a small call's time, and most handlers take none. What
+      // they find all the same, if they look, only cannot be spread.
+      const bound: Handler = handler.length === 1
+        ? (request, call) => handler.call(handlers, request, call)
+        : (request, call) => handler.call(handlers, request, call.context);
       routes.set(method.name, { method, handler: this.#intercepted(method, bound) });
     }
     this.#services.set(typeName, routes);
