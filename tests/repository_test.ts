@@ -188,3 +188,21 @@ Deno.test("no module prints anything", async () => {
     ok(!/\bconsole\./.test(code), name);
   }
 });
+
+Deno.test("the core says what to import for protobuf-es's services", async () => {
+  const { code, stderr } = await deno([
+    "eval",
+    `import { createConnectionPair, serve } from "./core.ts";
+     import { Greeter } from "./gen/greeter/v1/greeter_pb.ts";
+     const [connection] = createConnectionPair();
+     serve({ connection }, (router) => router.service(Greeter, {}));`,
+  ]);
+  equal(code, 1);
+  ok(
+    stderr.includes(
+      "TypeError: Cannot encode or decode greeter.v1.HelloRequest: " +
+        '"@ttrpc/ttrpc/core" has no protobuf, import "@ttrpc/ttrpc"',
+    ),
+    stderr,
+  );
+});
