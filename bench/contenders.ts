@@ -1,4 +1,4 @@
-import { fileURLToPath } from "node:url";
+import { buildGo, buildRust, bundleForNode, output, pathOf } from "./build.ts";
 
 /** Something to measure. */
 export interface Contender {
@@ -6,8 +6,10 @@ export interface Contender {
   readonly name: string;
   /** What is measured, with its version. */
   readonly about: string;
-  /** How its peer is started, before `server` or `client` and the rest. */
-  readonly command: readonly string[];
+  /** How its server is started, before `server` and the rest. */
+  readonly server: readonly string[];
+  /** How its client is started, before `client` and the rest. */
+  readonly client: readonly string[];
 }
 
 /** A contender that may turn out not to be there. */
@@ -27,49 +29,88 @@ export interface Candidate {
 export const candidates: readonly Candidate[] = [
   {
     name: "raw",
-    prepare: (profiles) => deno("raw.ts", profiles, "Deno.Conn, bytes echoed as they are"),
+    prepare: async (profiles) =>
+      both(await deno("raw.ts", profiles), "Deno.Conn, bytes echoed as they are"),
   },
   {
     name: "ours",
-    prepare: (profiles) => deno("ours.ts", profiles, "this module with itself"),
+    prepare: async (profiles) => both(await deno("ours.ts", profiles), "this module with itself"),
   },
   {
     name: "go",
     async prepare() {
-      const binary = pathOf("../.cache/bench/go");
-      await output(["go", "build", "-buildvcs=false", "-o", binary, "."], pathOf("go"));
-      return { about: `Go ${(await output([binary, "version"])).trim()}`, command: [binary] };
+      const { command, version } = await go();
+      return both(command, `Go's ${version}, with itself`);
+    },
+  },
+  {
+    name: "ours-go",
+    async prepare(profiles) {
+      const { command, version } = await go();
+      const client = await deno("ours.ts", profiles);
+      return { about: `our client, and a server of Go's ${version}`, client, server: command };
+    },
+  },
+  {
+    name: "go-ours",
+    async prepare(profiles) {
+      const { command, version } = await go();
+      const server = await deno("ours.ts", profiles);
+      return { about: `a client of Go's ${version}, and our server`, client: command, server };
+    },
+  },
+  {
+    name: "rust",
+    async prepare() {
+      const binary = await buildRust();
+      return both([binary], `Rust's ${(await output([binary, "version"])).trim()}, with itself`);
     },
   },
   {
     name: "grpc-js",
-    prepare: (profiles) => deno("grpc_js.ts", profiles, "@grpc/grpc-js 1.14.7 under Deno"),
+    prepare: async (profiles) =>
+      both(await deno("grpc_js.ts", profiles), "@grpc/grpc-js 1.14.7 under Deno"),
+  },
+  {
+    name: "grpc-js-node",
+    prepare: async () =>
+      both(await node("grpc_js.ts"), `@grpc/grpc-js 1.14.7 under Node ${await nodeVersion()}`),
+  },
+  {
+    name: "connect-node",
+    prepare: async () =>
+      both(
+        await node("connect.ts"),
+        `@connectrpc/connect-node 2.2.0, HTTP/2, under Node ${await nodeVersion()}`,
+      ),
   },
 ];
 
-async function deno(
-  peer: string,
-  profiles: string | undefined,
-  about: string,
-): Promise<Omit<Contender, "name">> {
+/** What runs a peer under Deno. */
+export async function deno(peer: string, profiles?: string): Promise<string[]> {
   const path = pathOf(`peers/${peer}`);
   await output([Deno.execPath(), "cache", "--quiet", path]);
   const flags = profiles === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profiles}`];
-  return { about, command: [Deno.execPath(), "run", "--quiet", "--allow-all", ...flags, path] };
+  // Lets a server collect its garbage when it is asked to; nothing else comes of it.
+  flags.push("--v8-flags=--expose-gc");
+  return [Deno.execPath(), "run", "--quiet", "--allow-all", ...flags, path];
 }
 
-function pathOf(relative: string): string {
-  return fileURLToPath(new URL(relative, import.meta.url));
+async function node(peer: string): Promise<string[]> {
+  return ["node", "--expose-gc", await bundleForNode(peer)];
 }
 
-/** What a program prints. Rejects, with what it complains of, if it fails. */
-async function output(command: readonly string[], cwd?: string): Promise<string> {
-  const [program = "", ...args] = command;
-  const { success, stdout, stderr } = await new Deno.Command(program, {
-    args,
-    ...(cwd !== undefined && { cwd }),
-  }).output();
-  const decoder = new TextDecoder();
-  if (!success) throw new Error(`${command.join(" ")}: ${decoder.decode(stderr).trim()}`);
-  return decoder.decode(stdout);
+async function nodeVersion(): Promise<string> {
+  return (await output(["node", "--version"])).trim();
+}
+
+let built: Promise<string> | undefined;
+
+async function go(): Promise<{ command: readonly string[]; version: string }> {
+  const binary = await (built ??= buildGo());
+  return { command: [binary], version: (await output([binary, "version"])).trim() };
+}
+
+function both(command: readonly string[], about: string): Omit<Contender, "name"> {
+  return { about, server: command, client: command };
 }

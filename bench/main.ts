@@ -1,152 +1,165 @@
-import { cpus } from "node:os";
-import { parseArgs } from "node:util";
-import { candidates, type Contender } from "./contenders.ts";
-import { type Entry, figures, ratios, tables } from "./report.ts";
-import { run } from "./run.ts";
-import { type Workload, workloads } from "./workloads.ts";
+import type { Contender } from "./contenders.ts";
+import { describeMachine } from "./machine.ts";
+import {
+  candidatesOf,
+  type Job,
+  jobs,
+  type Options,
+  parseOptions,
+  probesOf,
+  USAGE,
+} from "./options.ts";
+import { writePage } from "./page.ts";
+import { goals, ratios, reaches } from "./ratios.ts";
+import { Results } from "./results.ts";
+import { run, type Schedule } from "./run.ts";
+import { aligned, tables } from "./tables.ts";
 
-const USAGE = `deno task bench [--quick] [--only NAME,...] [--json] [--cpu-prof DIR]
+const FULL: Schedule = { rounds: 3, warmUpMs: 700, measureMs: 800 };
+const QUICK: Schedule = { rounds: 2, warmUpMs: 400, measureMs: 350 };
 
-  --quick         less than a minute, with a part of the workloads
-  --only NAME,... only these workloads or contenders
-  --json          print one JSON object
-  --cpu-prof DIR  have the peers that run under Deno write V8 profiles; the figures suffer
-`;
-
-const FULL = { rounds: 5, warmUpMs: 1_000, measureMs: 2_000 };
-const QUICK = { rounds: 3, warmUpMs: 450, measureMs: 350 };
-
-interface Options {
-  readonly quick: boolean;
-  readonly only: readonly string[] | undefined;
-  readonly json: boolean;
-  readonly profiles: string | undefined;
-}
-
-function parseOptions(): Options {
-  const { values } = parseArgs({
-    args: Deno.args,
-    options: {
-      quick: { type: "boolean", default: false },
-      only: { type: "string" },
-      json: { type: "boolean", default: false },
-      "cpu-prof": { type: "string" },
-    },
-  });
-  const only = values.only?.split(",");
-  const known = [...workloads, ...candidates].map(({ name }) => name);
-  const unknown = only?.find((name) => !known.includes(name));
-  if (unknown !== undefined) {
-    throw new TypeError(`Cannot measure only "${unknown}": there are ${known.join(", ")}`);
-  }
-  return { quick: values.quick, only, json: values.json, profiles: values["cpu-prof"] };
-}
-
-async function main({ quick, only, json, profiles }: Options): Promise<void> {
-  const { contenders, missing } = await prepare(chosen(candidates, only), profiles);
-  const work = chosen(workloads, only)
-    .filter((workload) => workload.quick || !quick || only?.includes(workload.name));
-  const schedule = quick ? QUICK : FULL;
+async function main(options: Options): Promise<void> {
+  const schedule = options.quick ? QUICK : FULL;
+  const results = new Results();
+  const contenders = await prepare(options, results);
   const machine = describeMachine();
-  const entries = await measure(contenders, work, schedule);
-
-  if (json) {
-    const about = Object.fromEntries(contenders.map(({ name, about }) => [name, about]));
-    const others = candidates.map(({ name }) => name).filter((name) => name !== "ours");
-    const report = {
-      machine,
-      runs: { ...schedule, quick, contenders: about },
-      figures: figures(entries),
-      ratios: ratios(entries, workloads, others),
-      missing,
-    };
-    console.log(JSON.stringify(report, null, 2));
-    return;
+  const folder = await Deno.makeTempDir();
+  let sockets = 0;
+  const socket = () => `${folder}/${sockets++}.sock`;
+  try {
+    const work = jobs(options, contenders.map(({ name }) => name));
+    const ended = await measure(contenders, work, schedule, results, socket);
+    await probe(options, contenders, schedule, results, socket);
+    await Promise.all(ended);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
   }
-  const { rounds, warmUpMs, measureMs } = schedule;
-  console.log(`${machine.cores} x ${machine.cpu}, ${machine.memoryMiB} MiB, ${machine.os}`);
-  for (const { name, about } of contenders) console.log(`${name}: ${about}`);
-  for (const [name, why] of Object.entries(missing)) console.log(`${name}: MISSING, ${why}`);
-  console.log(`Medians of ${rounds} rounds of ${measureMs} ms, each after ${warmUpMs} ms.\n`);
-  console.log(tables(entries, work, contenders.map(({ name }) => name)));
+  if (!options.quick && !options.only) await writePage(results, contenders, schedule);
+  if (options.json) printJson(options, machine, schedule, contenders, results);
+  else print(machine, schedule, contenders, results);
 }
 
-/** Those that were named, or all if none was. */
-function chosen<T extends { name: string }>(
-  all: readonly T[],
-  only: readonly string[] | undefined,
-): readonly T[] {
-  const named = all.filter(({ name }) => only?.includes(name));
-  return named.length > 0 ? named : all;
-}
-
-async function prepare(
-  wanted: typeof candidates,
-  profiles: string | undefined,
-): Promise<{ contenders: Contender[]; missing: Record<string, string> }> {
+async function prepare(options: Options, { missing }: Results): Promise<Contender[]> {
   const contenders: Contender[] = [];
-  const missing: Record<string, string> = {};
-  for (const { name, prepare } of wanted) {
+  for (const { name, prepare } of candidatesOf(options)) {
     try {
-      contenders.push({ name, ...await prepare(profiles) });
+      contenders.push({ name, ...await prepare(options.profiles) });
     } catch (error) {
-      missing[name] = error instanceof Error ? error.message : String(error);
+      missing[name] = messageOf(error);
     }
   }
-  return { contenders, missing };
+  return contenders;
 }
 
 /** Lets the contenders take turns, so that what else the machine does meets all of them. */
 async function measure(
   contenders: readonly Contender[],
-  work: readonly Workload[],
-  { rounds, warmUpMs, measureMs }: typeof FULL,
-): Promise<Entry[]> {
-  const entries: Entry[] = [];
-  const folder = await Deno.makeTempDir();
-  try {
-    for (let round = 0; round < rounds; round++) {
-      for (const workload of work) {
-        const { bytes, inFlight } = workload;
-        for (const contender of rotated(contenders, round)) {
-          const plan = { bytes, inFlight, warmUpMs, measureMs };
-          const path = `${folder}/${entries.length}.sock`;
-          try {
-            const result = await run(contender, plan, path);
-            entries.push({ round, contender: contender.name, workload, run: result });
-          } catch (cause) {
-            throw new Error(`Cannot measure ${contender.name} at ${workload.name}`, { cause });
-          }
+  work: readonly Job[],
+  schedule: Schedule,
+  { entries, missing }: Results,
+  socket: () => string,
+): Promise<Promise<void>[]> {
+  const later: Promise<void>[] = [];
+  for (let round = 0; round < schedule.rounds; round++) {
+    for (const { workload, by } of work) {
+      progress(`round ${round + 1} of ${schedule.rounds}: ${workload.name}`);
+      const asked = contenders.filter(({ name }) => by.includes(name));
+      for (const contender of rotated(asked, round)) {
+        try {
+          const { run: result, ended } = await run(contender, workload, schedule, socket());
+          entries.push({ round, contender: contender.name, workload, run: result });
+          later.push(ended);
+        } catch (error) {
+          missing[`${contender.name} at ${workload.name}`] = messageOf(error);
         }
       }
     }
-  } finally {
-    await Deno.remove(folder, { recursive: true });
   }
-  return entries;
+  return later;
+}
+
+async function probe(
+  options: Options,
+  contenders: readonly Contender[],
+  schedule: Schedule,
+  { readings, missing }: Results,
+  socket: () => string,
+): Promise<void> {
+  const note = (figure: string, contender: string, value: number) => {
+    readings.push({ figure, contender, value });
+  };
+  for (const { name, run } of probesOf(options)) {
+    progress(name);
+    try {
+      await run({ contenders, quick: options.quick, schedule, socket, note });
+    } catch (error) {
+      missing[name] = messageOf(error);
+    }
+  }
+}
+
+function printJson(
+  { quick }: Options,
+  machine: object,
+  schedule: Schedule,
+  contenders: readonly Contender[],
+  results: Results,
+): void {
+  const all = ratios(results);
+  const report = {
+    machine,
+    runs: {
+      ...schedule,
+      quick,
+      contenders: Object.fromEntries(contenders.map(({ name, about }) => [name, about])),
+    },
+    figures: results.figures(),
+    probes: results.probed(),
+    ratios: all,
+    goals: goals.map((goal) => {
+      const { name, atMost, atLeast } = goal;
+      const value = all[name] ?? null;
+      return { name, atMost, atLeast, value, reached: reaches(goal, value) ?? null };
+    }),
+    missing: results.missing,
+  };
+  console.log(JSON.stringify(report, null, 2));
+}
+
+function print(
+  machine: ReturnType<typeof describeMachine>,
+  { rounds, warmUpMs, measureMs }: Schedule,
+  contenders: readonly Contender[],
+  results: Results,
+): void {
+  console.log(`${machine.cores} x ${machine.cpu}, ${machine.memoryMiB} MiB, ${machine.os}`);
+  for (const { name, about } of contenders) console.log(`${name}: ${about}`);
+  for (const [name, why] of Object.entries(results.missing)) {
+    console.log(`${name}: MISSING, ${why}`);
+  }
+  console.log(`Medians of ${rounds} rounds of ${measureMs} ms, each after ${warmUpMs} ms.`);
+  for (const table of tables(results, contenders.map(({ name }) => name))) {
+    console.log(`\n${table.title}\n\n${aligned(table)}`);
+  }
+}
+
+function progress(text: string): void {
+  if (Deno.stderr.isTerminal()) console.error(text);
 }
 
 function rotated<T>(items: readonly T[], by: number): T[] {
   return items.map((_, at) => items[(at + by) % items.length]!);
 }
 
-function describeMachine() {
-  return {
-    cpu: cpus()[0]?.model ?? "unknown",
-    cores: navigator.hardwareConcurrency,
-    memoryMiB: Math.round(Deno.systemMemoryInfo().total / (1 << 20)),
-    os: `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`,
-    deno: Deno.version.deno,
-    v8: Deno.version.v8,
-    load: Deno.loadavg(),
-  };
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 let options: Options;
 try {
-  options = parseOptions();
+  options = parseOptions(Deno.args);
 } catch (error) {
-  console.error(`${error instanceof Error ? error.message : error}\n\n${USAGE}`);
+  console.error(`${messageOf(error)}\n\n${USAGE}`);
   Deno.exit(2);
 }
 await main(options);

@@ -1,57 +1,143 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Contender } from "./contenders.ts";
-import type { Measured, Plan, Run } from "./workloads.ts";
+import { PeerProcess } from "./process.ts";
+import { realisticHex } from "./realistic.ts";
+import type { Measured, Plan, Workload } from "./workloads.ts";
 
-/** How long a run may take beyond its plan before it counts as hung, in milliseconds. */
-const GRACE_MS = 30_000;
-
-/** Runs a plan once: a fresh server, and a client that loads it. */
-export async function run(contender: Contender, plan: Plan, path: string): Promise<Run> {
-  const signal = AbortSignal.timeout(plan.warmUpMs + plan.measureMs + GRACE_MS);
-  const command = (role: string, stdin: "piped" | "null") => {
-    const [program = "", ...args] = contender.command;
-    args.push(role, path, JSON.stringify(plan));
-    return new Deno.Command(program, { args, stdin, stdout: "piped", stderr: "inherit", signal });
-  };
-  await using server = new Server(command("server", "piped").spawn());
-  await server.answer<{ ready: true }>();
-  const { success, stdout } = await command("client", "null").output();
-  if (!success) throw new Error("the client has failed");
-  const measured: Measured = JSON.parse(new TextDecoder().decode(stdout));
-  await server.ask();
-  const { rss } = await server.answer<{ rss: number }>();
-  return { ...measured, rss };
+/** What a run gave: one client's load on one server. */
+export interface Run extends Measured {
+  /** What the server had in memory, in bytes, if that is known. */
+  readonly rss: Memory | null;
+  /** The time on processors that a call took, in microseconds, if that is known. */
+  readonly cpuUs: { readonly client: number; readonly server: number } | null;
 }
 
-/** A server process that talks in lines. */
-class Server implements AsyncDisposable {
-  readonly #process: Deno.ChildProcess;
-  readonly #questions: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #answers: ReadableStreamDefaultReader<string>;
+/** What a server has resident in memory, in bytes. */
+export interface Memory {
+  /** Before the load. */
+  readonly idle: number;
+  /** At its end. */
+  readonly load: number;
+  /** Ten seconds after it, the client still connected; only if the workload asks for it. */
+  after?: number;
+}
 
-  constructor(process: Deno.ChildProcess) {
-    this.#process = process;
-    this.#questions = process.stdin.getWriter();
-    this.#answers = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
+/** How long runs take. */
+export interface Schedule {
+  /** How often everything is run. */
+  readonly rounds: number;
+  /** How long a load runs before it counts, in milliseconds. */
+  readonly warmUpMs: number;
+  /** How long it counts, in milliseconds. */
+  readonly measureMs: number;
+}
+
+/** How many messages a stream carries: as many as take some milliseconds. */
+const PER_STREAM = 1_000;
+const PER_STREAM_BYTES = 4 << 20;
+
+/** What "after" a load means, in milliseconds. */
+const AFTER_MS = 10_000;
+
+/** What the two sides are told of a workload. */
+export function planOf(workload: Workload, { warmUpMs, measureMs }: Schedule): Plan {
+  const { kind, bytes, realistic, inFlight, connections } = workload;
+  const perStream = Math.ceil(Math.min(PER_STREAM, PER_STREAM_BYTES / Math.max(bytes, 1)));
+  const message = realisticHex;
+  return {
+    ...{ kind, bytes, realistic, inFlight, connections },
+    ...{ warmUpMs, measureMs, perStream, message },
+  };
+}
+
+/** A server and a client of it, in processes of their own. */
+export class Pair implements AsyncDisposable {
+  /** The server. */
+  readonly server: PeerProcess;
+  /** The client. */
+  readonly client: PeerProcess;
+  readonly #idle: number | undefined;
+
+  private constructor(server: PeerProcess, client: PeerProcess, idle: number | undefined) {
+    this.server = server;
+    this.client = client;
+    this.#idle = idle;
   }
 
-  ask(): Promise<void> {
-    return this.#questions.write(new TextEncoder().encode("memory\n"));
-  }
-
-  async answer<T>(): Promise<T> {
-    let line = "";
-    while (!line.endsWith("\n")) {
-      const { done, value } = await this.#answers.read();
-      if (done) throw new Error("the server has ended");
-      line += value;
+  /** Starts both, and waits until the client is connected. */
+  static async start(contender: Contender, plan: Plan, path: string): Promise<Pair> {
+    const server = await PeerProcess.start("server", contender.server, path, plan);
+    const idle = server.usage?.rss;
+    try {
+      const client = await PeerProcess.start("client", contender.client, path, plan);
+      return new Pair(server, client, idle);
+    } catch (error) {
+      await server[Symbol.asyncDispose]();
+      throw error;
     }
-    return JSON.parse(line);
   }
 
-  /** Closes its input, which ends it. */
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#questions.close().catch(() => {});
-    await this.#answers.cancel();
-    await this.#process.status;
+  /** Runs the load. */
+  async load(): Promise<Run> {
+    await this.client.ask<{ measuring: true }>("load");
+    const before = this.#cpu();
+    const measured = await this.client.answer<Measured>();
+    const after = this.#cpu();
+    const load = this.server.usage?.rss;
+    const each = (side: "client" | "server") => (after![side] - before![side]) / measured.calls;
+    return {
+      ...measured,
+      rss: this.#idle === undefined || load === undefined ? null : { idle: this.#idle, load },
+      cpuUs: before && after ? { client: each("client"), server: each("server") } : null,
+    };
   }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.client[Symbol.asyncDispose]();
+    await this.server[Symbol.asyncDispose]();
+  }
+
+  #cpu(): { client: number; server: number } | undefined {
+    const client = this.client.usage?.cpuUs;
+    const server = this.server.usage?.cpuUs;
+    return client === undefined || server === undefined ? undefined : { client, server };
+  }
+}
+
+/** A run, and what is still to come of it. */
+export interface Started {
+  /** What it gave. */
+  readonly run: Run;
+  /** Settles when the processes are gone and the run is complete. */
+  readonly ended: Promise<void>;
+}
+
+/**
+ * Runs a workload once, on fresh processes. Where memory is to be looked at ten seconds later, the
+ * processes stay so long, idle, while others are measured.
+ */
+export async function run(
+  contender: Contender,
+  workload: Workload,
+  schedule: Schedule,
+  path: string,
+): Promise<Started> {
+  const pair = await Pair.start(contender, planOf(workload, schedule), path);
+  try {
+    if (workload.openStreams > 0) await pair.client.ask(`streams ${workload.openStreams}`);
+    const run = await pair.load();
+    if (workload.after && run.rss) return { run, ended: endLater(pair, run.rss) };
+    await pair[Symbol.asyncDispose]();
+    return { run, ended: Promise.resolve() };
+  } catch (error) {
+    await pair[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function endLater(pair: Pair, memory: Memory): Promise<void> {
+  await delay(AFTER_MS);
+  const { usage } = pair.server;
+  if (usage) memory.after = usage.rss;
+  await pair[Symbol.asyncDispose]();
 }

@@ -1,43 +1,41 @@
-// Go ttrpc with itself, for comparison: both peers of the benchmark, in the words of ../peers/peer.ts.
+// Go ttrpc, for comparison: both peers of the benchmark, in the words of ../peers/peer.ts.
 package main
 
 import (
 	"bufio"
-	"context"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"log"
-	"net"
 	"os"
-	"regexp"
 	"runtime/debug"
-	"slices"
-	"strconv"
-	"sync"
-	"sync/atomic"
-	"time"
 
-	"github.com/containerd/ttrpc"
-	"google.golang.org/protobuf/types/known/wrapperspb"
+	"google.golang.org/protobuf/proto"
+	"ttrpc.test/bench/benchv1"
 )
 
-const (
-	service = "ttrpc.test.v1.TestService"
-	method  = "Echo"
-)
+const service = "ttrpc.bench.v1.BenchService"
 
 type plan struct {
-	Bytes     int   `json:"bytes"`
-	InFlight  int   `json:"inFlight"`
-	WarmUpMs  int64 `json:"warmUpMs"`
-	MeasureMs int64 `json:"measureMs"`
+	Kind        string `json:"kind"`
+	Bytes       int    `json:"bytes"`
+	Realistic   bool   `json:"realistic"`
+	InFlight    int    `json:"inFlight"`
+	Connections int    `json:"connections"`
+	WarmUpMs    int64  `json:"warmUpMs"`
+	MeasureMs   int64  `json:"measureMs"`
+	PerStream   int    `json:"perStream"`
+	Message     string `json:"message"`
 }
 
-type result struct {
-	Calls   int64    `json:"calls"`
-	Seconds float64  `json:"seconds"`
-	P50Us   *float64 `json:"p50Us"`
-	P99Us   *float64 `json:"p99Us"`
+// message is the realistic one.
+func (p *plan) message() (*benchv1.CreateTaskRequest, error) {
+	encoded, err := hex.DecodeString(p.Message)
+	if err != nil {
+		return nil, err
+	}
+	message := new(benchv1.CreateTaskRequest)
+	return message, proto.Unmarshal(encoded, message)
 }
 
 func main() {
@@ -56,7 +54,7 @@ func main() {
 	if os.Args[1] == "server" {
 		err = serve(os.Args[2])
 	} else {
-		err = load(os.Args[2], p)
+		err = call(os.Args[2], &p)
 	}
 	if err != nil {
 		log.Fatal(err)
@@ -76,118 +74,20 @@ func version() string {
 	return info.GoVersion
 }
 
-func serve(path string) error {
-	server, err := ttrpc.NewServer()
-	if err != nil {
-		return err
-	}
-	// A BytesValue is on the wire what an EchoRequest is: one bytes field with number 1.
-	server.Register(service, map[string]ttrpc.Method{
-		method: func(_ context.Context, decode func(interface{}) error) (interface{}, error) {
-			var request wrapperspb.BytesValue
-			if err := decode(&request); err != nil {
-				return nil, err
-			}
-			return wrapperspb.Bytes(request.Value), nil
-		},
-	})
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		return err
-	}
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(context.Background(), listener) }()
-	go func() {
-		fmt.Println(`{"ready":true}`)
-		questions := bufio.NewScanner(os.Stdin)
-		for questions.Scan() {
-			rss, err := residentBytes()
-			if err != nil {
-				failed <- err
-				return
-			}
-			fmt.Printf("{\"rss\":%d}\n", rss)
+// obey says that it is ready, and hands every line of the standard input on.
+func obey(command func(string) error) error {
+	say(map[string]bool{"ready": true})
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		if err := command(lines.Text()); err != nil {
+			return err
 		}
-		failed <- nil
-	}()
-	return <-failed
+	}
+	return lines.Err()
 }
 
-var vmRSS = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
-
-func residentBytes() (int64, error) {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0, err
+func say(event any) {
+	if err := json.NewEncoder(os.Stdout).Encode(event); err != nil {
+		log.Fatal(err)
 	}
-	match := vmRSS.FindSubmatch(status)
-	if match == nil {
-		return 0, fmt.Errorf("there is no VmRSS in /proc/self/status")
-	}
-	kib, err := strconv.ParseInt(string(match[1]), 10, 64)
-	return kib << 10, err
-}
-
-func load(path string, p plan) error {
-	conn, err := net.Dial("unix", path)
-	if err != nil {
-		return err
-	}
-	client := ttrpc.NewClient(conn)
-	defer client.Close()
-
-	var (
-		payload   = make([]byte, p.Bytes)
-		calls     atomic.Int64
-		measuring atomic.Bool
-		over      atomic.Bool
-		workers   sync.WaitGroup
-		latencies []float64 // of a single call in flight, in microseconds
-	)
-	for range p.InFlight {
-		workers.Add(1)
-		go func() {
-			defer workers.Done()
-			before := time.Now()
-			for !over.Load() {
-				var response wrapperspb.BytesValue
-				err := client.Call(context.Background(), service, method, wrapperspb.Bytes(payload), &response)
-				if err != nil {
-					log.Fatal(err)
-				}
-				if len(response.Value) != p.Bytes {
-					log.Fatalf("%d bytes came back instead of %d", len(response.Value), p.Bytes)
-				}
-				calls.Add(1)
-				if p.InFlight > 1 {
-					continue
-				}
-				now := time.Now()
-				if measuring.Load() {
-					latencies = append(latencies, float64(now.Sub(before).Nanoseconds())/1e3)
-				}
-				before = now
-			}
-		}()
-	}
-	time.Sleep(time.Duration(p.WarmUpMs) * time.Millisecond)
-	measuring.Store(true)
-	start, before := time.Now(), calls.Load()
-	time.Sleep(time.Duration(p.MeasureMs) * time.Millisecond)
-	r := result{Calls: calls.Load() - before, Seconds: time.Since(start).Seconds()}
-	over.Store(true)
-	workers.Wait()
-
-	if p.InFlight == 1 {
-		slices.Sort(latencies)
-		r.P50Us, r.P99Us = quantile(latencies, 0.5), quantile(latencies, 0.99)
-	}
-	return json.NewEncoder(os.Stdout).Encode(r)
-}
-
-func quantile(sorted []float64, q float64) *float64 {
-	if len(sorted) == 0 {
-		return nil
-	}
-	return &sorted[min(len(sorted)-1, int(q*float64(len(sorted))))]
 }

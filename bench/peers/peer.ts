@@ -5,61 +5,137 @@
  *     PEER server PATH PLAN
  *     PEER client PATH PLAN
  *
- * A server prints `{"ready":true}` when it listens, answers each line on its standard input with
- * `{"rss":BYTES}`, and ends with its input. A client runs the load and prints a `Measured`.
+ * and prints `{"ready":true}` when it listens, or is connected. It ends with its standard input,
+ * and answers each line there:
+ *
+ * - `gc`: a server collects its garbage, if it can, and prints `{}`.
+ * - `load`: a client runs the load of the plan. It prints `{"measuring":true}` when the count
+ *   starts, and a `Measured` when it ends.
+ * - `calls N`: a client makes that many calls, as many at a time as the plan says, and prints how
+ *   many it were: `{"calls":N}`.
+ * - `connect N`, `streams N`: a client opens so many more connections, or streams on its first
+ *   connection, which stay open and idle, and prints `{}`.
+ * - `touch`: a client makes one call on each connection, and prints `{}`.
  */
 
-import type { Measured, Plan } from "../workloads.ts";
-
-/** Runs the load of a plan until {@linkcode Meter.over}. */
-export type Load = (meter: Meter) => Promise<void>;
+import type { Plan } from "../workloads.ts";
+import { args, exit, lines } from "./host.ts";
+import { Counter, Meter, type Tally } from "./meter.ts";
 
 /** The two sides of a contender. */
 export interface Peer {
-  /** Listens on a unix socket, and echoes. Settles when clients can connect. */
-  serve(path: string, plan: Plan): Promise<void> | void;
-  /** Connects to it. */
-  connect(path: string, plan: Plan): Promise<Load> | Load;
+  /** Listens on a unix socket. Settles when clients can connect. */
+  serve(path: string, plan: Plan): Promise<unknown> | void;
+  /** Makes a connection. */
+  connect(path: string, plan: Plan): Promise<Connection> | Connection;
+}
+
+/** A connection of a client. */
+export interface Connection {
+  /** Makes a unary call, or runs a stream, and says how many messages were completed, and when. */
+  call(tally: Tally): Promise<void>;
+  /** Opens a stream that stays open. The next call comes after it. */
+  open?(): void;
+  /** Keeps so many calls in flight until the tally is over. Without it, calls are made. */
+  load?(tally: Tally, inFlight: number): Promise<void>;
 }
 
 /** Is what the command line says. */
 export async function runPeer(peer: Peer): Promise<void> {
-  const [role, path, json] = Deno.args;
+  const [role, path, json] = args;
   if ((role !== "server" && role !== "client") || !path || !json) {
     throw new TypeError("usage: server|client PATH PLAN");
   }
   const plan: Plan = JSON.parse(json);
   if (role === "server") {
     await peer.serve(path, plan);
-    console.log(JSON.stringify({ ready: true }));
-    for await (const _question of Deno.stdin.readable) {
-      console.log(JSON.stringify({ rss: Deno.memoryUsage().rss }));
+    say({ ready: true });
+    for await (const _ of lines()) {
+      (globalThis as { gc?: () => void }).gc?.();
+      say({});
     }
   } else {
-    const meter = new Meter(plan);
-    const load = await peer.connect(path, plan);
-    meter.start();
-    await load(meter);
-    console.log(JSON.stringify(meter.measured));
+    const client = new Client(peer, path, plan);
+    await client.connect(plan.connections);
+    say({ ready: true });
+    for await (const line of lines()) await client.obey(line);
   }
-  Deno.exit();
+  exit();
 }
 
-/** A load of calls that keeps as many in flight as the plan says. */
-export function callLoad({ inFlight }: Plan, call: () => Promise<void>): Load {
-  const worker = async (meter: Meter) => {
-    while (!meter.over) {
-      await call();
-      meter.completed(1);
+function say(event: object): void {
+  console.log(JSON.stringify(event));
+}
+
+class Client {
+  readonly #peer: Peer;
+  readonly #path: string;
+  readonly #plan: Plan;
+  readonly #connections: Connection[] = [];
+
+  constructor(peer: Peer, path: string, plan: Plan) {
+    this.#peer = peer;
+    this.#path = path;
+    this.#plan = plan;
+  }
+
+  async connect(count: number): Promise<void> {
+    for (let i = 0; i < count; i++) {
+      this.#connections.push(await this.#peer.connect(this.#path, this.#plan));
     }
-  };
-  return async (meter) => {
-    await Promise.all(Array.from({ length: inFlight }, () => worker(meter)));
-  };
+  }
+
+  async obey(line: string): Promise<void> {
+    const [verb, text] = line.split(" ");
+    const count = Number(text);
+    switch (verb) {
+      case "load": {
+        const meter = new Meter(this.#plan, say);
+        meter.start();
+        return await this.#load(meter);
+      }
+      case "calls": {
+        const counter = new Counter(count);
+        await this.#load(counter);
+        return say({ calls: counter.count });
+      }
+      case "connect":
+        await this.connect(count);
+        return say({});
+      case "streams": {
+        const first = this.#connections[0]!;
+        for (let i = 0; i < count; i++) first.open?.();
+        await first.call(new Counter(1));
+        return say({});
+      }
+      case "touch":
+        for (const connection of this.#connections) await connection.call(new Counter(1));
+        return say({});
+      default:
+        throw new TypeError(`There is no command "${line}"`);
+    }
+  }
+
+  async #load(tally: Tally): Promise<void> {
+    const connections = this.#connections;
+    const inFlight = Math.ceil(this.#plan.inFlight / connections.length);
+    await Promise.all(
+      connections.map((connection) =>
+        connection.load?.(tally, inFlight) ?? callLoad(connection, tally, inFlight)
+      ),
+    );
+  }
 }
 
-/** The payload of every request. */
-export function payloadOf({ bytes }: Plan): Uint8Array<ArrayBuffer> {
+async function callLoad(connection: Connection, tally: Tally, inFlight: number): Promise<void> {
+  const worker = async () => {
+    while (!tally.over) await connection.call(tally);
+  };
+  await Promise.all(Array.from({ length: inFlight }, worker));
+}
+
+/** The payload of every message. */
+export function payloadOf({ bytes }: Pick<Plan, "bytes">): Uint8Array<ArrayBuffer> {
   return new Uint8Array(bytes).fill(0x61);
 }
 
@@ -69,64 +145,14 @@ export function check(payload: Uint8Array | undefined, { bytes }: Plan): void {
   throw new Error(`${payload?.length} bytes came back instead of ${bytes}`);
 }
 
-/**
- * Counts the calls of a load. The load runs on while the count starts and ends, so that neither
- * filling the pipeline nor draining it is measured.
- */
-export class Meter {
-  /** Whether the load is to end. */
-  over = false;
-  readonly #plan: Plan;
-  readonly #latencies: Float64Array;
-  #count = 0;
-  #measuring = false;
-  #from = 0;
-  #before = 0;
-  #measured: Measured | undefined;
+/** Throws unless what came back has the id of what was sent. */
+export function checkId(received: { id: string } | undefined, sent: { id: string }): void {
+  if (received?.id === sent.id) return;
+  throw new Error(`A message with the id ${received?.id} came back instead of ${sent.id}`);
+}
 
-  constructor(plan: Plan) {
-    this.#plan = plan;
-    // Enough for a call every two microseconds; pages that stay empty cost nothing.
-    this.#latencies = new Float64Array(plan.inFlight === 1 ? plan.measureMs * 500 : 0);
-  }
-
-  /** Says that the load starts. */
-  start(): void {
-    const { warmUpMs, measureMs } = this.#plan;
-    this.#before = performance.now();
-    setTimeout(() => {
-      this.#count = 0;
-      this.#measuring = true;
-      this.#from = performance.now();
-      setTimeout(() => this.#end(), measureMs);
-    }, warmUpMs);
-  }
-
-  /** Says that so many calls were completed. */
-  completed(calls: number): void {
-    if (this.#plan.inFlight === 1) {
-      // With one call in flight, each begins where the one before it ended.
-      const now = performance.now();
-      if (this.#measuring) this.#latencies[this.#count] = now - this.#before;
-      this.#before = now;
-    }
-    this.#count += calls;
-  }
-
-  /** What came out of it. */
-  get measured(): Measured | undefined {
-    return this.#measured;
-  }
-
-  #end(): void {
-    const seconds = (performance.now() - this.#from) / 1e3;
-    const calls = this.#count;
-    this.over = true;
-    const sorted = this.#latencies.subarray(0, calls).slice().sort();
-    const quantile = (q: number) => {
-      const latency = sorted[Math.floor(q * sorted.length)];
-      return latency === undefined ? null : latency * 1e3;
-    };
-    this.#measured = { calls, seconds, p50Us: quantile(0.5), p99Us: quantile(0.99) };
-  }
+/** Throws unless as many messages have come as should. */
+export function checkCount(count: number | undefined, { perStream }: Plan): void {
+  if (count === perStream) return;
+  throw new Error(`${count} messages came instead of ${perStream}`);
 }

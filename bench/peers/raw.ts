@@ -1,7 +1,8 @@
 // The floor: what Deno's sockets alone take for the same bytes. Messages have a fixed length and
 // no header. The server answers whole messages only, as whatever looks into them must.
 
-import { type Meter, payloadOf, runPeer } from "./peer.ts";
+import type { Tally } from "./meter.ts";
+import { payloadOf, runPeer } from "./peer.ts";
 import type { Plan } from "../workloads.ts";
 
 const BUFFER_BYTES = 1 << 16;
@@ -13,10 +14,10 @@ async function echo(conn: Deno.Conn, plan: Plan): Promise<void> {
   }
 }
 
-async function load(conn: Deno.Conn, plan: Plan, meter: Meter): Promise<void> {
-  const { bytes, inFlight } = plan;
+async function load(conn: Deno.Conn, plan: Plan, tally: Tally, inFlight: number): Promise<void> {
+  const { bytes } = plan;
   const perWrite = Math.min(inFlight, Math.ceil(BUFFER_BYTES / bytes));
-  const batch = payloadOf({ ...plan, bytes: bytes * perWrite });
+  const batch = payloadOf({ bytes: bytes * perWrite });
   const send = async (count: number) => {
     for (let left = count; left > 0; left -= perWrite) {
       await writeAll(conn, batch.subarray(0, bytes * Math.min(left, perWrite)));
@@ -29,8 +30,8 @@ async function load(conn: Deno.Conn, plan: Plan, meter: Meter): Promise<void> {
     const whole = await messages.read();
     if (!whole) throw new Error("the server closed the connection");
     const count = whole.length / bytes;
-    meter.completed(count);
-    if (meter.over) due -= count;
+    tally.completed(count);
+    if (tally.over) due -= count;
     else sent = sent.then(() => send(count));
   }
   await sent;
@@ -44,10 +45,11 @@ class MessageReader {
   #taken = 0;
   #end = 0;
 
-  constructor(conn: Deno.Conn, { bytes }: Plan) {
+  constructor(conn: Deno.Conn, { bytes, inFlight, connections }: Plan) {
     this.#conn = conn;
     this.#bytes = bytes;
-    this.#buffer = new Uint8Array(Math.max(bytes, BUFFER_BYTES));
+    const most = bytes * inFlight / connections;
+    this.#buffer = new Uint8Array(Math.max(bytes, Math.min(most, BUFFER_BYTES)));
   }
 
   /** One message or more, valid until the next read; nothing at the end. */
@@ -80,6 +82,9 @@ await runPeer({
 
   async connect(path, plan) {
     const conn = await Deno.connect({ transport: "unix", path });
-    return (meter) => load(conn, plan, meter);
+    return {
+      call: (tally) => load(conn, plan, tally, 1),
+      load: (tally, inFlight) => load(conn, plan, tally, inFlight),
+    };
   },
 });

@@ -1,0 +1,3 @@
+// A client without protobuf-es.
+
+export { connect } from "@ttrpc/ttrpc/core";

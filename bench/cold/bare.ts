@@ -1,0 +1,3 @@
+import { exchange } from "./prepared.ts";
+
+await exchange();

@@ -1,0 +1,4 @@
+import "@bufbuild/protobuf";
+import { exchange } from "./prepared.ts";
+
+await exchange();

@@ -1,0 +1,39 @@
+import { fileURLToPath } from "node:url";
+import { output } from "./build.ts";
+import { chart } from "./chart.ts";
+import { describeMachine } from "./machine.ts";
+import type { Contender } from "./contenders.ts";
+import type { Results } from "./results.ts";
+import type { Schedule } from "./run.ts";
+import { markdown, tables } from "./tables.ts";
+
+const FOLDER = new URL("../docs/performance/", import.meta.url);
+
+/** Writes the table and the chart that the documentation shows. */
+export async function writePage(
+  results: Results,
+  contenders: readonly Contender[],
+  { rounds, warmUpMs, measureMs }: Schedule,
+): Promise<void> {
+  const machine = describeMachine();
+  const names = contenders.map(({ name }) => name);
+  const parts = [
+    "# Figures",
+    "Written by `deno task bench`; do not edit. `bench/README.md` says what is measured, and how.",
+    `Deno ${machine.deno} on ${machine.cores} cores of ${machine.cpu}, ${machine.os}, ` +
+    `${new Date().toISOString().slice(0, 10)}. Medians of ${rounds} rounds of ${measureMs} ms, ` +
+    `each after ${warmUpMs} ms, with half the span between best and worst.`,
+    contenders.map(({ name, about }) => `- **${name}**: ${about}`).join("\n"),
+  ];
+  const missing = Object.entries(results.missing);
+  if (missing.length > 0) {
+    const lines = missing.map(([name, why]) => `- ${name}: ${why.split("\n")[0]}`);
+    parts.push("Missing:", lines.join("\n"));
+  }
+  parts.push("![The most telling figures](chart.svg)");
+  for (const table of tables(results, names)) parts.push(`## ${table.title}`, markdown(table));
+  await Deno.mkdir(FOLDER, { recursive: true });
+  await Deno.writeTextFile(new URL("figures.md", FOLDER), parts.join("\n\n") + "\n");
+  await Deno.writeTextFile(new URL("chart.svg", FOLDER), chart(results, names));
+  await output([Deno.execPath(), "fmt", "--quiet", fileURLToPath(FOLDER)]);
+}

@@ -1,0 +1,47 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import {
+  type CreateTaskRequest,
+  CreateTaskRequestSchema,
+  type Payload,
+} from "../gen/ttrpc/bench/v1/bench_pb.ts";
+import type { Plan } from "../workloads.ts";
+import { payloadOf } from "./peer.ts";
+
+/** The realistic message of a plan. */
+export function realisticOf({ message }: Plan): CreateTaskRequest {
+  const bytes = message.match(/../g)!.map((hex) => Number.parseInt(hex, 16));
+  return fromBinary(CreateTaskRequestSchema, Uint8Array.from(bytes));
+}
+
+/** The messages that one stream carries. They are asked for, not pushed. */
+export async function* payloads(plan: Plan): AsyncGenerator<{ payload: Uint8Array }> {
+  const payload = payloadOf(plan);
+  for (let i = 0; i < plan.perStream; i++) yield { payload };
+}
+
+/** What a server answers to one who asks for so many messages. */
+export async function* produced(
+  { count, bytes }: { count: number; bytes: number },
+): AsyncGenerator<{ payload: Uint8Array }> {
+  const payload = payloadOf({ bytes });
+  for (let i = 0; i < count; i++) yield { payload };
+}
+
+/** The number of messages. */
+export async function collected(requests: AsyncIterable<Payload>): Promise<{ count: number }> {
+  let count = 0;
+  for await (const _ of requests) count++;
+  return { count };
+}
+
+/** Sends back each message. */
+export async function* echoed(
+  requests: AsyncIterable<Payload>,
+): AsyncGenerator<{ payload: Uint8Array }> {
+  for await (const { payload } of requests) yield { payload };
+}
+
+/** Messages of which none ever comes. */
+export function none(): AsyncIterable<never> {
+  return { [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) };
+}

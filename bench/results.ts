@@ -1,0 +1,119 @@
+import type { Reading } from "./probes/probe.ts";
+import type { Run } from "./run.ts";
+import { type Figure, ratioByRound, summary } from "./statistics.ts";
+import type { Workload } from "./workloads.ts";
+
+/** One run, and where it belongs. */
+export interface Entry {
+  readonly round: number;
+  readonly contender: string;
+  readonly workload: Workload;
+  readonly run: Run;
+}
+
+/** What can be taken from a run: how it is called and shown, and where it stands. */
+export const columns = {
+  p50Us: { title: "p50 us", of: (run: Run) => run.p50Us },
+  p99Us: { title: "p99 us", of: (run: Run) => run.p99Us },
+  p999Us: { title: "p99.9 us", of: (run: Run) => run.p999Us },
+  callsPerSecond: { title: "calls/s", of: callsPerSecond },
+  mibPerSecond: {
+    title: "MiB/s",
+    of: (run: Run, { bytes }: Workload) =>
+      bytes === 0 ? null : callsPerSecond(run) * bytes / (1 << 20),
+  },
+  clientCpuUs: { title: "client CPU us", of: ({ cpuUs }: Run) => cpuUs?.client ?? null },
+  serverCpuUs: { title: "server CPU us", of: ({ cpuUs }: Run) => cpuUs?.server ?? null },
+  serverIdleMiB: { title: "idle MiB", of: ({ rss }: Run) => mib(rss?.idle) },
+  serverLoadMiB: { title: "load MiB", of: ({ rss }: Run) => mib(rss?.load) },
+  serverAfterMiB: { title: "10 s after MiB", of: ({ rss }: Run) => mib(rss?.after) },
+} as const;
+
+/** The name of a column. */
+export type ColumnName = keyof typeof columns;
+
+/** What is taken from a run. */
+export type Of = (run: Run, workload: Workload) => number | null;
+
+/** All that was found out. */
+export class Results {
+  /** The runs. */
+  readonly entries: Entry[] = [];
+  /** What probes found. */
+  readonly readings: Reading[] = [];
+  /** Contenders and probes that are not to be had, and runs that failed, with the reason. */
+  readonly missing: Record<string, string> = {};
+
+  /** What runs of a contender gave, by round. */
+  byRound(contender: string, workload: string, of: Of): Map<number, number> {
+    const found = new Map<number, number>();
+    for (const entry of this.entries) {
+      if (entry.contender !== contender || entry.workload.name !== workload) continue;
+      const value = of(entry.run, entry.workload);
+      if (value !== null && Number.isFinite(value)) found.set(entry.round, value);
+    }
+    return found;
+  }
+
+  /** A figure of a contender's runs. */
+  figure(contender: string, workload: string, column: ColumnName): Figure | undefined {
+    return summary([...this.byRound(contender, workload, columns[column].of).values()]);
+  }
+
+  /** A figure that a probe found. */
+  reading(figure: string, contender: string): Figure | undefined {
+    return summary(
+      this.readings
+        .filter((reading) => reading.figure === figure && reading.contender === contender)
+        .map(({ value }) => value),
+    );
+  }
+
+  /** One contender's figure over another's. `null` where either has not been run. */
+  ratio(one: string, other: string, workload: string, column: ColumnName): number | null {
+    const { of } = columns[column];
+    return ratioByRound(this.byRound(one, workload, of), this.byRound(other, workload, of));
+  }
+
+  /** What a call costs on both sides under one workload, over what it does under another. */
+  growth(workload: string, base: string, contender = "ours"): number | null {
+    const of = ({ cpuUs }: Run) => cpuUs && cpuUs.client + cpuUs.server;
+    return ratioByRound(
+      this.byRound(contender, workload, of),
+      this.byRound(contender, base, of),
+    );
+  }
+
+  /** All figures, by contender and workload. */
+  figures(): Record<string, Record<string, Record<string, Figure>>> {
+    const all: Record<string, Record<string, Record<string, Figure>>> = {};
+    for (const { contender, workload: { name } } of this.entries) {
+      const own = all[contender] ??= {};
+      if (own[name]) continue;
+      const found: Record<string, Figure> = own[name] = {};
+      for (const column of Object.keys(columns) as ColumnName[]) {
+        const figure = this.figure(contender, name, column);
+        if (figure) found[column] = figure;
+      }
+    }
+    return all;
+  }
+
+  /** All that probes found, by figure and contender. */
+  probed(): Record<string, Record<string, Figure>> {
+    const all: Record<string, Record<string, Figure>> = {};
+    for (const { figure, contender } of this.readings) {
+      const own = all[figure] ??= {};
+      own[contender] ??= this.reading(figure, contender)!;
+    }
+    return all;
+  }
+}
+
+function callsPerSecond({ calls, seconds }: Run): number {
+  return calls / seconds;
+}
+
+function mib(bytes: number | undefined): number | null {
+  return bytes === undefined ? null : bytes / (1 << 20);
+}
