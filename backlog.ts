@@ -55,6 +55,11 @@ export class Backlog {
     if (!this.full) this.release();
   }
 
+  /** More is about to come: what waits now has to keep. */
+  keep(): void {
+    for (const stream of this.#streams) stream.keep();
+  }
+
   /** Settles when the connection may read on. */
   async room(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();

@@ -153,6 +153,7 @@ export abstract class Connection<Call extends Stream>
           return;
         }
         this.#bytesIn += length;
+        this.#backlog.keep();
         this.#decoder.push(length, this);
       }
     } catch (cause) {

@@ -26,11 +26,12 @@ export class ReceivedMessages<T> implements MessageStream<T> {
 
   async next(): Promise<IteratorResult<T>> {
     if (this.#done) return DONE;
-    const bytes = await this.#stream.receive();
+    const stream = this.#stream;
+    const bytes = stream.ready ? stream.take() : await stream.receive();
     if (bytes !== undefined && !this.#done) return { done: false, value: this.#decode(bytes) };
     if (this.#done) return DONE;
     this.#done = true;
-    const { outcome } = this.#stream;
+    const { outcome } = stream;
     if (outcome && outcome.code !== Code.OK) throw outcomeError(outcome, this.#stream.path);
     return DONE;
   }

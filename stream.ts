@@ -63,6 +63,7 @@ export abstract class Stream implements Expirable {
 
   #queue: Uint8Array[] = NO_MESSAGES;
   #head = 0;
+  #kept = 0;
   #queuedBytes = 0;
   #remoteClosed = false;
   #ignoring = false;
@@ -117,9 +118,29 @@ export abstract class Stream implements Expirable {
    */
   receive(): Promise<Uint8Array | undefined> {
     if (this.#receive) return this.#received!.then(() => this.receive());
-    if (this.#head < this.#queue.length) return Promise.resolve(this.#shift());
+    if (this.ready) return Promise.resolve(this.take());
     if (this.#remoteClosed || this.#outcome) return Promise.resolve(undefined);
     return this.#received = new Promise((resolve) => this.#receive = resolve);
+  }
+
+  /** Whether a message waits that can be taken at once. */
+  get ready(): boolean {
+    return this.#head < this.#queue.length && this.#receive === undefined;
+  }
+
+  /** Takes the message that is {@linkcode Stream.ready}. */
+  take(): Uint8Array {
+    const message = this.#queue[this.#head]!;
+    this.#queue[this.#head++] = NO_BYTES;
+    if (this.#head === this.#queue.length) this.#clear();
+    else if (this.#head > 1024 && this.#head > this.#queue.length >> 1) {
+      this.#queue = this.#queue.slice(this.#head);
+      this.#kept = Math.max(0, this.#kept - this.#head);
+      this.#head = 0;
+    }
+    this.taken = true;
+    this.#account(-message.length - MESSAGE_OVERHEAD);
+    return message;
   }
 
   /** A message has come. */
@@ -130,11 +151,21 @@ export abstract class Stream implements Expirable {
       this.#settle(message);
       return;
     }
-    // A copy: a part of a read buffer would keep all of it.
-    if (message.buffer.byteLength > 2 * message.length) message = message.slice();
     if (this.#queue === NO_MESSAGES) this.#queue = [];
     this.#queue.push(message);
     this.#account(message.length + MESSAGE_OVERHEAD);
+  }
+
+  /**
+   * The messages that wait will wait longer. Each gets memory of its own: as a part of a read
+   * buffer it would keep all of that. Most are taken before it comes to this.
+   */
+  keep(): void {
+    for (let at = Math.max(this.#head, this.#kept); at < this.#queue.length; at++) {
+      const message = this.#queue[at]!;
+      if (message.buffer.byteLength > 2 * message.length) this.#queue[at] = message.slice();
+    }
+    this.#kept = this.#queue.length;
   }
 
   /** The peer will send no more messages. */
@@ -146,8 +177,7 @@ export abstract class Stream implements Expirable {
   /** Drops the messages that wait, and those still to come: nobody will take them. */
   ignoreRemote(): void {
     this.#ignoring = true;
-    this.#queue = NO_MESSAGES;
-    this.#head = 0;
+    this.#clear();
     this.#account(-this.#queuedBytes);
     if (this.#receive) this.#settle(undefined);
   }
@@ -216,19 +246,10 @@ export abstract class Stream implements Expirable {
     receive(message);
   }
 
-  #shift(): Uint8Array {
-    const message = this.#queue[this.#head]!;
-    this.#queue[this.#head++] = NO_BYTES;
-    if (this.#head === this.#queue.length) {
-      this.#queue = NO_MESSAGES;
-      this.#head = 0;
-    } else if (this.#head > 1024 && this.#head > this.#queue.length >> 1) {
-      this.#queue = this.#queue.slice(this.#head);
-      this.#head = 0;
-    }
-    this.taken = true;
-    this.#account(-message.length - MESSAGE_OVERHEAD);
-    return message;
+  #clear(): void {
+    this.#queue = NO_MESSAGES;
+    this.#head = 0;
+    this.#kept = 0;
   }
 
   #account(bytes: number): void {
