@@ -1,0 +1,145 @@
+/**
+ * Calls, as they are seen by somebody who stands between a client and a server.
+ *
+ * @module
+ */
+
+import { decodeRequest, decodeResponse } from "../envelope.ts";
+import { FrameFlag, FrameType } from "../framing.ts";
+import type { Pair } from "./options.ts";
+
+/** Who has sent something. */
+export type Side = "client" | "server";
+
+/** What is seen of a call, in order. */
+export type CallEvent =
+  & {
+    /** The number of the connection, from 1. */
+    readonly connection: number;
+    /** The id of the stream. */
+    readonly stream: number;
+    /** The method; unknown if the call began before we were there. */
+    readonly method: string | undefined;
+  }
+  & (
+    | {
+      readonly event: "request";
+      /** Beside the message. */
+      readonly metadata: readonly Pair[];
+      /** In milliseconds; 0 if there is no deadline. */
+      readonly timeoutMs: number;
+      /** The message; none where a stream of them follows. */
+      readonly payload: Uint8Array | undefined;
+    }
+    | { readonly event: "message"; readonly from: Side; readonly payload: Uint8Array }
+    | { readonly event: "half-close"; readonly from: Side }
+    | {
+      readonly event: "end";
+      readonly code: number;
+      readonly message: string;
+      readonly details: readonly { typeUrl: string; value: Uint8Array }[];
+      /** The message of a call that gives one. */
+      readonly payload: Uint8Array | undefined;
+      /** Since the request, in milliseconds. */
+      readonly ms: number | undefined;
+    }
+    | { readonly event: "strange"; readonly from: Side; readonly message: string }
+  );
+
+interface Open {
+  readonly method: string;
+  readonly start: number;
+}
+
+/** Follows the calls of one connection. */
+export class Calls {
+  readonly #connection: number;
+  readonly #tell: (event: CallEvent) => void;
+  readonly #open = new Map<number, Open>();
+
+  /**
+   * @param connection Its number.
+   * @param tell Hears of all that happens.
+   */
+  constructor(connection: number, tell: (event: CallEvent) => void) {
+    this.#connection = connection;
+    this.#tell = tell;
+  }
+
+  /** How many calls have not ended. */
+  get open(): number {
+    return this.#open.size;
+  }
+
+  /** Takes a frame, in the order in which its side has sent it, with the time of its arrival. */
+  frame(
+    from: Side,
+    stream: number,
+    type: number,
+    flags: number,
+    data: Uint8Array,
+    at: number = performance.now(),
+  ): void {
+    const { method } = this.#open.get(stream) ?? {};
+    const about = { connection: this.#connection, stream, method };
+    try {
+      if (type === FrameType.Request && from === "client") this.#request(stream, flags, data, at);
+      else if (type === FrameType.Response && from === "server") this.#response(stream, data, at);
+      else if (type === FrameType.Data) this.#data(from, stream, flags, data, at);
+      else {
+        const message = `a frame of type ${type} from the ${from}`;
+        this.#tell({ ...about, event: "strange", from, message });
+      }
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      this.#tell({ ...about, event: "strange", from, message });
+    }
+  }
+
+  #request(stream: number, flags: number, data: Uint8Array, at: number): void {
+    const { service, method, payload, timeoutNano, metadata } = decodeRequest(data);
+    const path = `${service}/${method}`;
+    this.#open.set(stream, { method: path, start: at });
+    const streams = (flags & (FrameFlag.RemoteOpen | FrameFlag.NoData)) !== 0;
+    this.#tell({
+      ...{ connection: this.#connection, stream, method: path },
+      event: "request",
+      metadata: metadata ? [...metadata] : [],
+      timeoutMs: Number(timeoutNano) / 1e6,
+      payload: streams && payload.length === 0 ? undefined : payload,
+    });
+  }
+
+  #data(from: Side, stream: number, flags: number, payload: Uint8Array, at: number): void {
+    const about = this.#about(stream);
+    const none = (flags & FrameFlag.NoData) !== 0;
+    if (!none) this.#tell({ ...about, event: "message", from, payload });
+    if ((flags & FrameFlag.RemoteClosed) === 0) return;
+    if (from === "client") this.#tell({ ...about, event: "half-close", from });
+    else this.#end(stream, { code: 0, message: "", details: [] }, undefined, at);
+  }
+
+  #response(stream: number, data: Uint8Array, at: number): void {
+    const { status, payload } = decodeResponse(data);
+    const { code, message, details } = status ?? { code: 0, message: "", details: [] };
+    this.#end(stream, { code, message, details }, code === 0 ? payload : undefined, at);
+  }
+
+  #end(
+    stream: number,
+    status: Pick<CallEvent & { event: "end" }, "code" | "message" | "details">,
+    payload: Uint8Array | undefined,
+    at: number,
+  ): void {
+    const about = this.#about(stream);
+    const start = this.#open.get(stream)?.start;
+    const ms = start === undefined ? undefined : at - start;
+    this.#open.delete(stream);
+    this.#tell({ ...about, event: "end", ...status, payload, ms });
+  }
+
+  #about(stream: number): Pick<CallEvent, "connection" | "stream" | "method"> {
+    const { method } = this.#open.get(stream) ?? {};
+    return { connection: this.#connection, stream, method };
+  }
+}

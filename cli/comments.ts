@@ -1,0 +1,85 @@
+/**
+ * The comments of a schema, if it was compiled with them.
+ *
+ * @module
+ */
+
+import type {
+  DescEnum,
+  DescEnumValue,
+  DescField,
+  DescFile,
+  DescMessage,
+  DescMethod,
+  DescService,
+} from "@bufbuild/protobuf";
+
+/** What may have a comment. */
+export type Commented =
+  | DescService
+  | DescMethod
+  | DescMessage
+  | DescField
+  | DescEnum
+  | DescEnumValue;
+
+/** The numbers of the fields, in descriptor.proto, that lead to what is commented. */
+const Place = {
+  fileMessage: 4,
+  fileEnum: 5,
+  fileService: 6,
+  messageField: 2,
+  messageNested: 3,
+  messageEnum: 4,
+  enumValue: 2,
+  serviceMethod: 2,
+} as const;
+
+/**
+ * The comment in front of something, or at the end of its line.
+ *
+ * @param desc What it is about.
+ * @returns The lines, without empty ones around them.
+ */
+export function commentOf(desc: Commented): string[] {
+  const { file, path } = placeOf(desc);
+  const locations = file.proto.sourceCodeInfo?.location ?? [];
+  const location = locations.find(({ path: other }) =>
+    other.length === path.length && other.every((step, at) => step === path[at])
+  );
+  const text = location?.leadingComments || location?.trailingComments || "";
+  const lines = text.split("\n").map((line) => line.replace(/^ /, "").trimEnd());
+  while (lines.length > 0 && lines[0] === "") lines.shift();
+  while (lines.length > 0 && lines.at(-1) === "") lines.pop();
+  return lines;
+}
+
+function placeOf(desc: Commented): { file: DescFile; path: number[] } {
+  switch (desc.kind) {
+    case "service":
+      return below(desc.file, Place.fileService, desc.file.proto.service.indexOf(desc.proto));
+    case "rpc":
+      return inside(desc.parent, Place.serviceMethod, desc.parent.proto.method.indexOf(desc.proto));
+    case "field":
+      return inside(desc.parent, Place.messageField, desc.parent.proto.field.indexOf(desc.proto));
+    case "enum_value":
+      return inside(desc.parent, Place.enumValue, desc.parent.proto.value.indexOf(desc.proto));
+    case "message":
+      return desc.parent
+        ? inside(desc.parent, Place.messageNested, desc.parent.proto.nestedType.indexOf(desc.proto))
+        : below(desc.file, Place.fileMessage, desc.file.proto.messageType.indexOf(desc.proto));
+    case "enum":
+      return desc.parent
+        ? inside(desc.parent, Place.messageEnum, desc.parent.proto.enumType.indexOf(desc.proto))
+        : below(desc.file, Place.fileEnum, desc.file.proto.enumType.indexOf(desc.proto));
+  }
+}
+
+function below(file: DescFile, ...path: number[]): { file: DescFile; path: number[] } {
+  return { file, path };
+}
+
+function inside(parent: Commented, ...steps: number[]): { file: DescFile; path: number[] } {
+  const { file, path } = placeOf(parent);
+  return { file, path: [...path, ...steps] };
+}

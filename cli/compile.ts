@@ -1,0 +1,187 @@
+/**
+ * Compiles .proto files with whatever compiler there is: buf or protoc.
+ *
+ * @module
+ */
+
+import { basename, dirname, join, relative, resolve } from "node:path";
+import { fileReason, messageOf, usage } from "./failure.ts";
+
+const BUF = "npm:@bufbuild/buf@1.74.0";
+
+/** Which files to compile. */
+export interface Sources {
+  /** The files, as the user names them. */
+  readonly files: readonly string[];
+  /** Where they and what they import are looked for. */
+  readonly folders: readonly string[];
+}
+
+/** What was compiled. */
+export interface Compiled {
+  /** A FileDescriptorSet, encoded. */
+  readonly bytes: Uint8Array;
+  /** The names that the given files have in it. */
+  readonly names: readonly string[];
+}
+
+/**
+ * Compiles files.
+ *
+ * @param sources Which ones.
+ * @returns Their descriptors, with those of all that they import, and with comments.
+ * @throws {Failure} If there is no compiler, or it does not like the files.
+ */
+export async function compile(sources: Sources): Promise<Compiled> {
+  // Like protoc without -I, but a file alone should do as well.
+  const folders = sources.folders.length > 0 ? [...sources.folders] : ["."];
+  const names: string[] = [];
+  for (const file of sources.files) {
+    let name = nameBelow(file, folders);
+    if (name === undefined || (sources.folders.length === 0 && !(await compilesAs(name)))) {
+      folders.unshift(dirname(file));
+      name = basename(file);
+    }
+    names.push(name);
+  }
+  const temporary = await Deno.makeTempDir({ prefix: "ttrpc-schema-" });
+  try {
+    const output = join(temporary, "schema.binpb");
+    await run(sources.files, temporary, await command(folders, names, temporary, output));
+    return { bytes: await Deno.readFile(output), names };
+  } finally {
+    await Deno.remove(temporary, { recursive: true });
+  }
+}
+
+/** What a file is called when it is imported; the longest folder counts, as the nearest root. */
+function nameBelow(file: string, folders: readonly string[]): string | undefined {
+  const names = folders.map((folder) => relative(resolve(folder), resolve(file)));
+  const below = names.filter((name) => !name.startsWith("..") && !name.startsWith("/"));
+  return below.toSorted((a, b) => a.length - b.length)[0];
+}
+
+/** Without -I, a file below this folder may be meant by its path, if what it imports is found. */
+async function compilesAs(name: string): Promise<boolean> {
+  const imports = await importsOf(name).catch(() => []);
+  for (const imported of imports) {
+    if (!imported.startsWith("google/protobuf/") && !(await isFile(imported))) return false;
+  }
+  return true;
+}
+
+async function command(
+  folders: readonly string[],
+  names: readonly string[],
+  temporary: string,
+  output: string,
+): Promise<string[]> {
+  const buf = await findProgram("buf");
+  const protoc = buf === undefined ? await findProgram("protoc") : undefined;
+  if (protoc !== undefined) {
+    return [
+      protoc,
+      ...folders.map((folder) => `-I${folder}`),
+      ...["--include_imports", "--include_source_info", `--descriptor_set_out=${output}`],
+      ...names,
+    ];
+  }
+  const program = buf === undefined ? await bufOverDeno() : [buf];
+  // buf compiles whole modules, so it gets one of exactly the files that are needed.
+  const module = join(temporary, "module");
+  await gather(folders, names, module);
+  return [...program, "build", module, "--as-file-descriptor-set", "--output", output];
+}
+
+async function bufOverDeno(): Promise<string[]> {
+  const deno = Deno.build.standalone ? await findProgram("deno") : Deno.execPath();
+  if (deno !== undefined) return [deno, "run", "--quiet", "--allow-all", BUF];
+  throw usage(
+    "Cannot compile the schema: there is neither buf nor protoc; install one of them, " +
+      "or compile it elsewhere and give --descriptor-set FILE",
+  );
+}
+
+/** Copies files, and what they import, into one folder. */
+async function gather(
+  folders: readonly string[],
+  names: readonly string[],
+  module: string,
+): Promise<void> {
+  const done = new Set<string>();
+  const todo = [...names];
+  for (let name = todo.pop(); name !== undefined; name = todo.pop()) {
+    if (done.has(name)) continue;
+    done.add(name);
+    const path = await find(name, folders);
+    // Either it comes with the compiler, or the compiler says best who imports it.
+    if (path === undefined) continue;
+    await Deno.mkdir(dirname(join(module, name)), { recursive: true });
+    await Deno.copyFile(path, join(module, name));
+    todo.push(...await importsOf(path));
+  }
+}
+
+async function find(name: string, folders: readonly string[]): Promise<string | undefined> {
+  for (const folder of folders) {
+    const path = join(folder, name);
+    if (await isFile(path)) return path;
+  }
+  return undefined;
+}
+
+async function importsOf(path: string): Promise<string[]> {
+  const text = (await Deno.readTextFile(path)).replaceAll(/\/\*[^]*?\*\/|\/\/.*$/gm, "");
+  const imports = text.matchAll(/^\s*import\s+(?:public\s+|weak\s+)?"([^"]+)"\s*;/gm);
+  return Array.from(imports, ([, name]) => name!);
+}
+
+async function run(
+  files: readonly string[],
+  temporary: string,
+  [program, ...args]: string[],
+): Promise<void> {
+  for (const file of files) {
+    try {
+      await Deno.stat(file);
+    } catch (error) {
+      throw usage(`Cannot read the schema ${file}: ${fileReason(error)}`);
+    }
+  }
+  const what = `Cannot compile ${files.join(", ")}`;
+  let result: Deno.CommandOutput;
+  try {
+    result = await new Deno.Command(program!, { args, stdin: "null", stdout: "piped" }).output();
+  } catch (error) {
+    throw usage(`${what} with ${program}: ${messageOf(error)}`);
+  }
+  if (result.success) return;
+  const text = new TextDecoder();
+  const said = `${text.decode(result.stdout)}\n${text.decode(result.stderr)}`;
+  const [first = `${program} has exited with ${result.code}`, ...rest] = said
+    .replaceAll(`${join(temporary, "module")}/`, "")
+    .split("\n").map((line) => line.trim()).filter((line) => line !== "");
+  const more = rest.length === 0 ? "" : ` (and ${rest.length} more)`;
+  const missing = /does not exist|not found/i.test(first)
+    ? "; give the folder that it is in with -I DIR"
+    : "";
+  throw usage(`${what}: ${first}${more}${missing}`);
+}
+
+async function findProgram(name: string): Promise<string | undefined> {
+  const windows = Deno.build.os === "windows";
+  const folders = (Deno.env.get("PATH") ?? "").split(windows ? ";" : ":");
+  for (const folder of folders) {
+    const path = join(folder, windows ? `${name}.exe` : name);
+    if (folder !== "" && await isFile(path)) return path;
+  }
+  return undefined;
+}
+
+async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await Deno.stat(path)).isFile;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,92 @@
+/**
+ * Many durations in little memory.
+ *
+ * @module
+ */
+
+// Buckets of a power of two have this many parts, so that each is within 1.6 % of its values.
+const PARTS = 64;
+const POWERS = 48;
+
+/** Counts durations. */
+export class Histogram {
+  readonly #counts = new Uint32Array(PARTS * POWERS);
+  #count = 0;
+  #sum = 0;
+  #least = Infinity;
+  #most = 0;
+
+  /** Adds a duration in milliseconds. */
+  add(ms: number): void {
+    this.#count++;
+    this.#sum += ms;
+    if (ms < this.#least) this.#least = ms;
+    if (ms > this.#most) this.#most = ms;
+    this.#counts[bucketOf(ms)]!++;
+  }
+
+  /** How many there are. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** The shortest, the mean and the longest, in milliseconds; zeros if there is none. */
+  get summary(): { fastest: number; mean: number; slowest: number } {
+    if (this.#count === 0) return { fastest: 0, mean: 0, slowest: 0 };
+    return { fastest: this.#least, mean: this.#sum / this.#count, slowest: this.#most };
+  }
+
+  /**
+   * The duration that a share of all do not exceed.
+   *
+   * @param share From 0 to 1.
+   */
+  quantile(share: number): number {
+    let left = Math.ceil(this.#count * share);
+    for (const [at, count] of this.#counts.entries()) {
+      left -= count;
+      if (left <= 0 && this.#count > 0) {
+        return Math.min(Math.max(upperBound(at), this.#least), this.#most);
+      }
+    }
+    return this.#most;
+  }
+
+  /**
+   * The counts in a few bars, each for durations up to a bound.
+   *
+   * @param most How many bars there may be.
+   */
+  bars(most: number): { upTo: number; count: number }[] {
+    if (this.#count === 0) return [];
+    const first = bucketOf(this.#least);
+    // The few that are far out would make all others one bar, so the last takes all of them.
+    const last = Math.max(first, bucketOf(this.quantile(0.99)));
+    const width = Math.ceil((last - first + 1) / most);
+    const bars: { upTo: number; count: number }[] = [];
+    for (let at = first; at <= last; at += width) {
+      const end = at + width - 1;
+      bars.push({ upTo: upperBound(end), count: this.#between(at, end) });
+    }
+    const rest = this.#count - bars.reduce((sum, { count }) => sum + count, 0);
+    if (rest > 0) bars.push({ upTo: this.#most, count: rest });
+    return bars;
+  }
+
+  #between(first: number, last: number): number {
+    return this.#counts.subarray(first, last + 1).reduce((sum, count) => sum + count, 0);
+  }
+}
+
+/** Nanoseconds by their power of two, and the part of it. */
+function bucketOf(ms: number): number {
+  const ns = Math.max(1, ms * 1e6);
+  const power = Math.min(POWERS - 1, Math.floor(Math.log2(ns)));
+  const part = Math.floor((ns / 2 ** power - 1) * PARTS);
+  return power * PARTS + Math.min(PARTS - 1, Math.max(0, part));
+}
+
+function upperBound(bucket: number): number {
+  const power = Math.floor(bucket / PARTS);
+  return 2 ** power * (1 + (bucket % PARTS + 1) / PARTS) / 1e6;
+}

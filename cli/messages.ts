@@ -1,0 +1,153 @@
+/**
+ * What a call sends and receives: JSON that a schema describes, or bytes.
+ *
+ * @module
+ */
+
+import type { MethodKind, RpcError } from "../core.ts";
+import { messageOf, usage } from "./failure.ts";
+import type { Input, Json } from "./input.ts";
+import { splitMethod } from "./names.ts";
+import type { SchemaOptions } from "./schema.ts";
+import type { Output } from "./terminal.ts";
+
+/** How responses are printed. */
+export type OutputFormat = "json" | "text" | "none";
+
+/** Where the schema is, and how to print. */
+export interface MessageOptions extends SchemaOptions {
+  /** How responses are printed; `json` by default. */
+  readonly output?: OutputFormat;
+  /** Whether fields are printed that have their default values. */
+  readonly emitDefaults?: boolean;
+}
+
+/** The messages of one call. */
+export interface Messages {
+  /** The service and the method. */
+  readonly name: readonly [service: string, method: string];
+  /** The same, as `pkg.Service/Method`. */
+  readonly path: string;
+  /** Whether the method takes more than one request. */
+  readonly clientStreaming: boolean;
+  /** Whether it gives more than one response. */
+  readonly serverStreaming: boolean;
+  /** The only request. */
+  request(): Promise<Uint8Array>;
+  /** Many requests. */
+  requests(): AsyncIterable<Uint8Array>;
+  /** Prints a response. */
+  show(bytes: Uint8Array, out: Output): void;
+  /** The details of a status, a line each. */
+  details(error: RpcError): string[];
+}
+
+/**
+ * Messages as JSON.
+ *
+ * @param method The name of the method.
+ * @param input Where requests come from.
+ * @param options The schema, and how to print.
+ */
+export async function jsonMessages(
+  method: string,
+  input: Input,
+  options: MessageOptions,
+): Promise<Messages> {
+  const { findMethod, loadSchema, noSchema, pathOf } = await import("./schema.ts");
+  splitMethod(method);
+  const schema = await loadSchema(options);
+  if (!schema) throw noSchema(`Cannot call ${method}`, ", or --raw to send and receive bytes");
+  const found = findMethod(schema, method);
+  const { JsonFormat } = await import("./json.ts");
+  const format = new JsonFormat(schema.registry, options.emitDefaults);
+  const { toText } = await import("./text.ts");
+  const kind = kinds(found.methodKind);
+  const encode = (json: Json) => format.encode(found.input, json);
+  return {
+    name: [found.parent.typeName, found.name],
+    path: pathOf(found),
+    ...kind,
+    request: async () => encode(await input.value()),
+    async *requests() {
+      for await (const json of input.values()) yield encode(json);
+    },
+    show: (bytes, out) => {
+      if (options.output === "none") return;
+      try {
+        if (options.output === "text") {
+          const text = toText(found.output, bytes, schema.registry);
+          out.print(kind.serverStreaming ? `${text}\n` : text);
+        } else {
+          const json = format.decode(found.output, bytes);
+          out.line(JSON.stringify(json, null, kind.serverStreaming ? 0 : 2));
+        }
+      } catch (error) {
+        throw usage(
+          `Cannot decode the response of ${pathOf(found)} as ${found.output.typeName}: ` +
+            `${messageOf(error)}; is this the server's schema? --raw prints the bytes`,
+        );
+      }
+    },
+    details: (error) => error.details.map((detail) => format.detail(detail)),
+  };
+}
+
+/**
+ * Messages as bytes: as they are where there is one, a line of base64 each in a stream.
+ *
+ * @param method The name of the method.
+ * @param input Where requests come from.
+ * @param kind The kind of method; by default what the schema says, or unary without one.
+ * @param options The schema, which is not needed, and how to print.
+ */
+export async function rawMessages(
+  method: string,
+  input: Input,
+  kind: MethodKind | undefined,
+  options: MessageOptions,
+): Promise<Messages> {
+  const name = splitMethod(method);
+  if (kind === undefined && (options.proto ?? options.descriptorSet)) {
+    const { findMethod, needSchema } = await import("./schema.ts");
+    kind = findMethod(await needSchema(options, `Cannot call ${method}`), method).methodKind;
+  }
+  const both = kinds(kind ?? "unary");
+  return {
+    name,
+    path: name.join("/"),
+    ...both,
+    request: () => input.bytes(),
+    async *requests() {
+      for await (const line of input.lines()) {
+        if (line.trim() !== "") yield fromBase64(line.trim());
+      }
+    },
+    show: (bytes, out) => {
+      if (options.output === "none") return;
+      if (both.serverStreaming) out.line(bytes.toBase64());
+      else out.print(bytes);
+    },
+    details: (error) => error.details.map(rawDetail),
+  };
+}
+
+/** A detail of a status whose type nobody knows. */
+export function rawDetail({ typeUrl, value }: { typeUrl: string; value: Uint8Array }): string {
+  return `detail ${JSON.stringify({ "@type": typeUrl, value: value.toBase64() })}`;
+}
+
+function kinds(kind: MethodKind): Pick<Messages, "clientStreaming" | "serverStreaming"> {
+  return {
+    clientStreaming: kind === "client_streaming" || kind === "bidi_streaming",
+    serverStreaming: kind === "server_streaming" || kind === "bidi_streaming",
+  };
+}
+
+function fromBase64(line: string): Uint8Array {
+  try {
+    return Uint8Array.fromBase64(line);
+  } catch {
+    throw usage(`Cannot send ${JSON.stringify(line)}: with --raw, a stream takes base64 lines`);
+  }
+}

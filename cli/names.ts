@@ -1,0 +1,73 @@
+/**
+ * Names that were probably meant.
+ *
+ * @module
+ */
+
+import { usage } from "./failure.ts";
+
+/**
+ * The names that are nearest to one that is not there.
+ *
+ * @param wanted What was asked for.
+ * @param names What there is.
+ * @returns The nearest one, if any is near.
+ */
+export function nearest(wanted: string, names: Iterable<string>): string | undefined {
+  const lower = wanted.toLowerCase();
+  let best: string | undefined;
+  let least = Math.max(2, Math.floor(wanted.length / 3)) + 1;
+  for (const name of names) {
+    const candidate = name.toLowerCase();
+    // "Task/State" for "containerd.task.v2.Task/State" is nearer than any misspelling, and so is a beginning.
+    const part = candidate.endsWith(`.${lower}`) || candidate.startsWith(lower);
+    const distance = part ? 0.5 : editDistance(lower, candidate, least);
+    if (distance < least) {
+      least = distance;
+      best = name;
+    }
+  }
+  return best;
+}
+
+/**
+ * What to add to a message about a name that is not there.
+ *
+ * @param wanted What was asked for.
+ * @param names What there is.
+ */
+export function didYouMean(wanted: string, names: Iterable<string>): string {
+  const name = nearest(wanted, names);
+  return name === undefined ? "" : `; did you mean ${name}?`;
+}
+
+/**
+ * Splits the name of a method.
+ *
+ * @param name `pkg.Service/Method`, or in another of the forms in use.
+ * @returns The service and the method.
+ * @throws {Failure} If it has none of the forms.
+ */
+export function splitMethod(name: string): [service: string, method: string] {
+  const bare = name.replace(/^[/.]/, "");
+  const at = bare.includes("/") ? bare.lastIndexOf("/") : bare.lastIndexOf(".");
+  if (at < 1 || at === bare.length - 1) {
+    throw usage(`Cannot call ${JSON.stringify(name)}: a method is named pkg.Service/Method`);
+  }
+  return [bare.slice(0, at), bare.slice(at + 1)];
+}
+
+/** How many letters differ. Stops counting at a bound. */
+function editDistance(a: string, b: string, bound: number): number {
+  if (Math.abs(a.length - b.length) >= bound) return bound;
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
+}

@@ -1,0 +1,215 @@
+/**
+ * `ttrpc tap`: stands between clients and a server, passes the bytes on, and tells what passes.
+ *
+ * @module
+ */
+
+import { formatAddress, type ParsedAddress } from "../address.ts";
+import { FrameDecoder } from "../framing.ts";
+import { isAbstract, listen, removeStale } from "../listen.ts";
+import { MESSAGE_BYTES_MAX } from "../limits.ts";
+import { Calls, type Side } from "./calls.ts";
+import { type ByteStream, dialBytes, readAddress } from "./connection.ts";
+import { Failure, isBrokenPipe, messageOf } from "./failure.ts";
+import { Lookout } from "./lookout.ts";
+import { decoderOf, Printer } from "./printer.ts";
+import { Recording } from "./record.ts";
+import type { SchemaOptions } from "./schema.ts";
+import { Interrupt, Output, type Terminal } from "./terminal.ts";
+
+/** The options of `ttrpc tap`. */
+export interface TapOptions extends SchemaOptions {
+  /** Whether to print lines of JSON. */
+  readonly json?: boolean;
+  /** A file to record to. */
+  readonly record?: string;
+  /** Whether fields are printed that have their default values. */
+  readonly emitDefaults?: boolean;
+}
+
+/**
+ * Taps until it is interrupted.
+ *
+ * @param terminal Where to print.
+ * @param listenAt Where clients connect to.
+ * @param target Where the server is.
+ * @param options What to tell.
+ */
+export async function tap(
+  terminal: Terminal,
+  listenAt: string,
+  target: string,
+  options: TapOptions,
+): Promise<void> {
+  const here = readAddress(listenAt);
+  const there = readAddress(target);
+  const decoder = await decoderOf(options);
+  const out = new Output(Deno.stdout);
+  const printer = new Printer(out, options.json === true, decoder);
+  using interrupt = new Interrupt();
+  await using recording = options.record === undefined
+    ? undefined
+    : await Recording.create(options.record);
+  const listener = await startListening(here);
+  const stopped = Promise.withResolvers<void>();
+  const stop = () => stopped.resolve();
+  interrupt.signal.addEventListener("abort", stop);
+  const lookout = new Lookout();
+  const outputs = recording ? [out, recording] : [out];
+  const ready = async () => {
+    try {
+      for (const output of outputs) await output.ready();
+    } catch (error) {
+      // Nobody reads it any more, or the disk is full: a tap that tells nothing is of no use.
+      const failure = new Failure(`Cannot go on: ${messageOf(error)}; make room, and tap again`);
+      stopped.reject(isBrokenPipe(error) ? error : failure);
+    }
+  };
+  const busy = () => outputs.some((output) => output.busy);
+  terminal.err.line(`tapping ${formatAddress(here)}, which leads to ${formatAddress(there)}`);
+  const taps = new Set<Tap>();
+  let connections = 0;
+  const accepting = (async () => {
+    for await (const conn of listener as AsyncIterable<ByteStream>) {
+      const tap = new Tap(++connections, conn, { printer, recording, lookout, busy, ready });
+      taps.add(tap);
+      void tap.run(there).finally(() => taps.delete(tap));
+    }
+  })();
+  try {
+    await Promise.race([stopped.promise, accepting]);
+  } finally {
+    listener.close();
+    for (const tap of taps) tap.close();
+    await accepting.catch(() => {});
+  }
+  lookout.now();
+  await out.flushed();
+}
+
+async function startListening(address: ParsedAddress): Promise<Deno.Listener> {
+  try {
+    if (address.transport === "unix" && !isAbstract(address.path)) await removeStale(address.path);
+    return listen(address, 0o600);
+  } catch (error) {
+    throw new Failure(
+      `${messageOf(error).replace(/ \(os error \d+\)/, "")}; choose another address`,
+    );
+  }
+}
+
+interface Observers {
+  readonly printer: Printer;
+  readonly recording: Recording | undefined;
+  readonly lookout: Lookout;
+  /** Whether too much waits to be written. */
+  busy(): boolean;
+  /** Waits while too much waits to be written. Never rejects. */
+  ready(): Promise<void>;
+}
+
+/** One connection that is tapped. */
+class Tap {
+  readonly #number: number;
+  readonly #client: ByteStream;
+  readonly #observers: Observers;
+  readonly #calls: Calls;
+  #server: ByteStream | undefined;
+  #closed = false;
+
+  constructor(number: number, client: ByteStream, observers: Observers) {
+    this.#number = number;
+    this.#client = client;
+    this.#observers = observers;
+    this.#calls = new Calls(number, (event) => observers.printer.event(event));
+  }
+
+  /** Never rejects. */
+  async run(target: ParsedAddress): Promise<void> {
+    const { printer, recording, lookout } = this.#observers;
+    const connection = this.#number;
+    lookout.later(
+      0,
+      () => printer.note(`${connection}: connected`, { connection, event: "connected" }),
+    );
+    let error = "";
+    try {
+      const server = this.#server = await dialBytes(target);
+      await Promise.all([
+        this.#pump("client", this.#client, server),
+        this.#pump("server", server, this.#client),
+      ]);
+    } catch (reason) {
+      const what = this.#server ? "" : `cannot connect to ${formatAddress(target)}: `;
+      if (!this.#closed) error = what + messageOf(reason).replace(/ \(os error \d+\)/, "");
+    }
+    this.close();
+    const at = performance.now();
+    lookout.later(0, () => {
+      recording?.closed(connection, at);
+      const open = this.#calls.open;
+      const left = open === 0 ? "" : `, ${open} ${open === 1 ? "call" : "calls"} in flight`;
+      const why = error === "" ? "" : `: ${error}`;
+      const fields = { connection, event: "closed", inFlight: open, ...error ? { error } : {} };
+      printer.note(`${connection}: closed${left}${why}`, fields);
+    });
+  }
+
+  /** Closes both ends. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const conn of [this.#client, this.#server]) {
+      try {
+        conn?.close();
+      } catch {
+        // It is closed already.
+      }
+    }
+  }
+
+  /** Passes on what one side sends, before looking at it. */
+  async #pump(from: Side, source: ByteStream, destination: ByteStream): Promise<void> {
+    const { printer, recording, lookout, busy, ready } = this.#observers;
+    const connection = this.#number;
+    // Larger than any frame: what peers think too long is for them to say.
+    const decoder = new FrameDecoder(MESSAGE_BYTES_MAX);
+    let readable = true;
+    let spare: Uint8Array<ArrayBuffer> | undefined;
+    for (;;) {
+      const space = readable ? decoder.space() : spare ??= new Uint8Array(1 << 15);
+      const length = await source.read(space);
+      if (length === null) break;
+      // Deno writes when this turn ends, so nothing else is done in it.
+      await writeAll(destination, space.subarray(0, length));
+      try {
+        if (readable) {
+          decoder.push(length, {
+            frame: (streamId, type, flags, data) => {
+              const at = performance.now();
+              lookout.later(data.length, () => {
+                recording?.frame(connection, from, { streamId, type, flags, data }, at);
+                this.#calls.frame(from, streamId, type, flags, data, at);
+              });
+            },
+            oversized: () => {},
+          });
+        }
+      } catch {
+        readable = false;
+        const error = `the ${from} does not speak ttrpc; its bytes pass unseen from here on`;
+        lookout.later(
+          0,
+          () =>
+            printer.note(`${connection}: ${error}`, { connection, event: "strange", from, error }),
+        );
+      }
+      if (busy()) await ready();
+    }
+    await destination.closeWrite().catch(() => {}); // it may have gone meanwhile
+  }
+}
+
+async function writeAll(conn: ByteStream, bytes: Uint8Array): Promise<void> {
+  while (bytes.length > 0) bytes = bytes.subarray(await conn.write(bytes));
+}

@@ -1,0 +1,149 @@
+/**
+ * What the command prints to: queued text that keeps its order, and colours where they belong.
+ *
+ * @module
+ */
+
+const encoder = new TextEncoder();
+
+/** Where bytes go: a file, or one of the standard streams. */
+export interface Sink {
+  /** Writes some of the bytes, and says how many. */
+  write(bytes: Uint8Array): Promise<number>;
+  /** Whether it is a terminal. */
+  isTerminal(): boolean;
+}
+
+// Above so many bytes that wait to be written, a producer should wait for them.
+const PENDING_BYTES = 1 << 20;
+
+/** Text on its way to a file. Writing never blocks the writer; order is kept. */
+export class Output {
+  /** Whether it may be coloured. */
+  readonly colours: boolean;
+  readonly #sink: Sink;
+  #queue: Uint8Array[] = [];
+  #pending = 0;
+  #writing: Promise<void> | undefined;
+  #failed: { error: unknown } | undefined;
+
+  constructor(sink: Sink) {
+    this.#sink = sink;
+    this.colours = sink.isTerminal() && !Deno.env.get("NO_COLOR") &&
+      Deno.env.get("TERM") !== "dumb";
+  }
+
+  /** Whether it is a terminal. */
+  get isTerminal(): boolean {
+    return this.#sink.isTerminal();
+  }
+
+  /** Adds text, or bytes that do not change any more. */
+  print(text: string | Uint8Array): void {
+    if (this.#failed || text.length === 0) return;
+    const bytes = typeof text === "string" ? encoder.encode(text) : text;
+    this.#queue.push(bytes);
+    this.#pending += bytes.length;
+    this.#writing ??= this.#write();
+  }
+
+  /** Adds a line. */
+  line(text: string): void {
+    this.print(`${text}\n`);
+  }
+
+  /** Whether {@linkcode Output.ready} has something to wait for, or to tell. */
+  get busy(): boolean {
+    return this.#pending > PENDING_BYTES || this.#failed !== undefined;
+  }
+
+  /** Waits if much waits to be written already. Rejects if nothing can be written any more. */
+  async ready(): Promise<void> {
+    if (this.#pending > PENDING_BYTES) await this.#writing;
+    if (this.#failed) throw this.#failed.error;
+  }
+
+  /** Waits until all is written. Rejects if it cannot be. */
+  async flushed(): Promise<void> {
+    await this.#writing;
+    if (this.#failed) throw this.#failed.error;
+  }
+
+  /** Text in a colour, if there are colours. */
+  paint(colour: Colour, text: string): string {
+    return this.colours ? `\x1b[${COLOURS[colour]}m${text}\x1b[0m` : text;
+  }
+
+  /** Never rejects: a failure is told to whoever waits. */
+  async #write(): Promise<void> {
+    try {
+      await null; // what is printed in one turn goes out in one write
+      while (this.#queue.length > 0) {
+        const chunks = this.#queue;
+        this.#queue = [];
+        let bytes = chunks.length === 1 ? chunks[0]! : joined(chunks);
+        this.#pending -= bytes.length;
+        while (bytes.length > 0) bytes = bytes.subarray(await this.#sink.write(bytes));
+      }
+    } catch (error) {
+      this.#failed = { error };
+      this.#queue = [];
+    }
+    this.#writing = undefined;
+  }
+}
+
+function joined(chunks: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0));
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}
+
+const COLOURS = { red: 31, green: 32, yellow: 33, blue: 34, cyan: 36, dim: 2, bold: 1 } as const;
+
+/** The name of a colour. */
+export type Colour = keyof typeof COLOURS;
+
+/** What a command reads, prints to, and is stopped by. */
+export interface Terminal {
+  /** For results. */
+  readonly out: Output;
+  /** For errors and all that is not the result. */
+  readonly err: Output;
+}
+
+/** The terminal, or whatever stands in for it. */
+export function terminal(): Terminal {
+  return { out: new Output(Deno.stdout), err: new Output(Deno.stderr) };
+}
+
+/** Tells of SIGINT and SIGTERM. A second one ends the process at once. */
+export class Interrupt implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #listener = (): void => {
+    if (this.#controller.signal.aborted) Deno.exit(130);
+    this.#controller.abort(new Error("interrupted"));
+  };
+
+  constructor() {
+    for (const name of SIGNALS) Deno.addSignalListener(name, this.#listener);
+  }
+
+  /** Aborted by the first signal. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    for (const name of SIGNALS) Deno.removeSignalListener(name, this.#listener);
+  }
+}
+
+// Windows has no SIGTERM to listen for.
+const SIGNALS: readonly Deno.Signal[] = Deno.build.os === "windows"
+  ? ["SIGINT"]
+  : ["SIGINT", "SIGTERM"];

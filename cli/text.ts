@@ -1,0 +1,90 @@
+/**
+ * Messages as protobuf's text format, which is easier on the eye than JSON.
+ *
+ * @module
+ */
+
+import {
+  type DescEnum,
+  type DescField,
+  type DescMessage,
+  fromBinary,
+  type Registry,
+  ScalarType,
+} from "@bufbuild/protobuf";
+import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
+
+/**
+ * A message as text.
+ *
+ * @param schema Its type.
+ * @param bytes The message, encoded.
+ * @param registry Has the types inside of an Any.
+ * @returns Lines, each with its end.
+ */
+export function toText(schema: DescMessage, bytes: Uint8Array, registry: Registry): string {
+  const lines = fieldsOf(reflect(schema, fromBinary(schema, bytes)), registry);
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+function fieldsOf(message: ReflectMessage, registry: Registry): string[] {
+  const packed = unpacked(message, registry);
+  if (packed) return packed;
+  const lines: string[] = [];
+  for (const field of message.fields) {
+    if (!message.isSet(field)) continue;
+    const value: unknown = message.get(field);
+    if (field.fieldKind === "list") {
+      for (const each of value as Iterable<unknown>) {
+        lines.push(...valueOf(field.name, field, each, registry));
+      }
+    } else if (field.fieldKind === "map") {
+      for (const [key, each] of value as Iterable<[unknown, unknown]>) {
+        const entry = [
+          ...valueOf("key", { scalar: field.mapKey }, key, registry),
+          ...valueOf("value", field, each, registry),
+        ];
+        lines.push(`${field.name} {`, ...indented(entry), "}");
+      }
+    } else lines.push(...valueOf(field.name, field, value, registry));
+  }
+  return lines;
+}
+
+/** An Any as the message in it, if its type is known. */
+function unpacked(message: ReflectMessage, registry: Registry): string[] | undefined {
+  if (message.desc.typeName !== "google.protobuf.Any") return undefined;
+  const { typeUrl, value } = message.message as unknown as { typeUrl: string; value: Uint8Array };
+  const schema = registry.getMessage(typeUrl.slice(typeUrl.lastIndexOf("/") + 1));
+  if (!schema) return undefined;
+  const inner = fieldsOf(reflect(schema, fromBinary(schema, value)), registry);
+  return [`[${typeUrl}] {`, ...indented(inner), "}"];
+}
+
+type Valued = Pick<DescField, "scalar" | "enum" | "message"> | { scalar: ScalarType };
+
+function valueOf(name: string, field: Valued, value: unknown, registry: Registry): string[] {
+  if ("message" in field && field.message) {
+    return [`${name} {`, ...indented(fieldsOf(value as ReflectMessage, registry)), "}"];
+  }
+  if ("enum" in field && field.enum) return [`${name}: ${enumName(field.enum, value as number)}`];
+  if (field.scalar === ScalarType.STRING) return [`${name}: ${JSON.stringify(value)}`];
+  if (field.scalar === ScalarType.BYTES) return [`${name}: "${escaped(value as Uint8Array)}"`];
+  return [`${name}: ${value}`];
+}
+
+function enumName({ values }: DescEnum, number: number): string {
+  return values.find((value) => value.number === number)?.name ?? `${number}`;
+}
+
+function escaped(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => {
+    if (byte === 0x22 || byte === 0x5c) return `\\${String.fromCharCode(byte)}`;
+    if (byte >= 0x20 && byte < 0x7f) return String.fromCharCode(byte);
+    return `\\${byte.toString(8).padStart(3, "0")}`;
+  }).join("");
+}
+
+function indented(lines: readonly string[]): string[] {
+  return lines.map((line) => `  ${line}`);
+}
