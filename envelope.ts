@@ -212,29 +212,32 @@ export function decodeRequest(data: Uint8Array): Request {
  */
 export function decodeResponse(data: Uint8Array): Response {
   const reader = new Reader(data);
-  const response: Response = { status: undefined, payload: NO_BYTES };
+  let payload = NO_BYTES as Uint8Array;
+  let status: MutableStatus | undefined;
   while (reader.more()) {
     const tag = reader.tag();
-    if (tag === Tag.responsePayload) response.payload = reader.bytes();
-    else if (tag === Tag.status) response.status = readStatus(reader.nested(), response.status);
-    else reader.skip(tag);
+    if (tag === Tag.responsePayload) payload = reader.bytes();
+    else if (tag === Tag.status) {
+      // A message field that comes twice is merged: that is protobuf's rule.
+      status ??= { code: 0, message: "", details: [] };
+      readStatus(reader.nested(), status);
+    } else reader.skip(tag);
   }
-  return response;
+  return { status, payload };
 }
 
-// A message field that comes twice is merged: that is protobuf's rule.
-function readStatus(reader: Reader, earlier: Status | undefined): Status {
-  let code = earlier?.code ?? 0;
-  let message = earlier?.message ?? "";
-  const details: StatusDetail[] = [...earlier?.details ?? []];
+interface MutableStatus extends Status {
+  readonly details: StatusDetail[];
+}
+
+function readStatus(reader: Reader, status: MutableStatus): void {
   while (reader.more()) {
     const tag = reader.tag();
-    if (tag === Tag.code) code = reader.int32();
-    else if (tag === Tag.message) message = reader.string();
-    else if (tag === Tag.details) details.push(readDetail(reader.nested()));
+    if (tag === Tag.code) status.code = reader.int32();
+    else if (tag === Tag.message) status.message = reader.string();
+    else if (tag === Tag.details) status.details.push(readDetail(reader.nested()));
     else reader.skip(tag);
   }
-  return { code, message, details };
 }
 
 function readDetail(reader: Reader): StatusDetail {

@@ -135,7 +135,10 @@ export class ServerConnection extends Connection<ServerCall> {
       const result = isPromiseLike(given) ? await given : given;
       if (method.serverStreaming) {
         await sendMessages(call, this, method.output, result as Messages<unknown>);
-        if (!call.outcome) this.sendClose(call);
+        if (!call.outcome) {
+          this.sendClose(call);
+          this.owesReplies = true; // for a stream without messages has not waited for the socket
+        }
       } else {
         if (call.outcome) return;
         const bytes = encodeMessage(method.output, result, method.path);

@@ -163,6 +163,19 @@ Deno.test("decodeRequest() gives a part of the bytes as the payload, not a copy"
   equal(decodeRequest(data).payload.buffer, data.buffer);
 });
 
+Deno.test("decodeResponse() takes time in proportion to the bytes, also for a status in many parts", () => {
+  const time = (parts: number) => {
+    const data = new Uint8Array(4 * parts);
+    for (let at = 0; at < data.length; at += 4) data.set([0x0a, 2, 0x1a, 0], at);
+    const start = performance.now();
+    equal(decodeResponse(data).status!.details.length, parts);
+    return performance.now() - start;
+  };
+  time(1_000);
+  const [short, long] = [time(5_000), time(500_000)];
+  ok(long < 2_000 * (short + 1), `${short} ms and ${long} ms`); // quadratic: 10,000 times
+});
+
 const malformed: [string, number[]][] = [
   ["a field that is longer than its message", [0x0a, 5, 97]],
   ["a length that is cut off", [0x0a]],

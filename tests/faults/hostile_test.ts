@@ -1,0 +1,296 @@
+// Peers that mean harm. Each test states how much memory they may cost the server, lets them go as
+// far as they can, and ends with a fresh client that is answered.
+
+import { connect } from "@ttrpc/ttrpc";
+import { equal, ok } from "node:assert/strict";
+import { decodeResponse, type Request } from "../../envelope.ts";
+import { encodeFrame, FrameFlag, FrameType, HEADER_LENGTH } from "../../framing.ts";
+import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
+import { Metadata } from "../../metadata.ts";
+import { Code } from "../../status.ts";
+import { SocketFolder } from "../fixture.ts";
+import { RawPeer, requestData } from "../raw_peer.ts";
+import { Child } from "./child.ts";
+import type { Report } from "./server.ts";
+
+const KIB = 1 << 10;
+const MIB = 1 << 20;
+
+/** A server in a process of its own, and what it has grown to. */
+class Victim implements AsyncDisposable {
+  readonly path: string;
+  readonly child: Child;
+  readonly #socket: SocketFolder;
+  #before = 0;
+
+  private constructor(socket: SocketFolder, child: Child) {
+    this.#socket = socket;
+    this.path = socket.path;
+    this.child = child;
+  }
+
+  static async start(): Promise<Victim> {
+    const socket = new SocketFolder();
+    const victim = new Victim(socket, await Child.start("server.ts", [socket.path]));
+    // What is loaded and compiled at the first call is not the peer's doing.
+    await using client = await connect({ path: victim.path });
+    const service = client.service(TestService);
+    for (let i = 0; i < 200; i++) await service.echo({ text: "x" });
+    await victim.report();
+    victim.#before = victim.child.footprint.rss;
+    return victim;
+  }
+
+  /** Asks through a fresh client. */
+  async report(): Promise<Report> {
+    await using client = await connect({ path: this.path }, { timeoutMs: 5_000 });
+    const { text } = await client.service(TestService).echo({ text: "report" }, {
+      timeoutMs: 10_000,
+    });
+    return JSON.parse(text);
+  }
+
+  /** Fails if the server was ever larger than it was at first by more than so many bytes. */
+  check(bound: number): void {
+    const grown = this.child.footprint.peak - this.#before;
+    if (Deno.env.has("TTRPC_FIGURES")) console.log(`${(grown / MIB).toFixed(1)} MiB`);
+    ok(grown <= bound, `the server has grown by ${grown} bytes, and ${bound} are allowed`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.child[Symbol.asyncDispose]();
+    this.#socket[Symbol.dispose]();
+  }
+}
+
+/** Frames that open streams, or try to. */
+function requests(first: number, count: number, frame: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(count * frame.length);
+  const view = new DataView(bytes.buffer);
+  for (let i = 0; i < count; i++) {
+    bytes.set(frame, i * frame.length);
+    view.setUint32(i * frame.length + 4, first + 2 * i);
+  }
+  return bytes;
+}
+
+function requestFrame(method: string, flags = 0, rest: Partial<Request> = {}): Uint8Array {
+  const data = requestData({ method, ...rest });
+  return encodeFrame({ streamId: 1, type: FrameType.Request, flags, data });
+}
+
+/** Reads to the end without looking. */
+async function drain(peer: RawPeer): Promise<number> {
+  const buffer = new Uint8Array(64 * KIB);
+  let total = 0;
+  try {
+    for (let n = await peer.conn.read(buffer); n !== null; n = await peer.conn.read(buffer)) {
+      total += n;
+    }
+  } catch {
+    // The test has closed it.
+  }
+  return total;
+}
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  while (!await condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+}
+
+Deno.test("500 headers that announce 4 MiB each, and then silence, cost what was sent", async () => {
+  await using victim = await Victim.start();
+  const peers = await Promise.all(
+    Array.from({ length: 500 }, () => RawPeer.connect(victim.path)),
+  );
+  const header = new Uint8Array([0, 0x40, 0, 0, 0, 0, 0, 1, FrameType.Request, 0]);
+  for (const peer of peers) await peer.sendBytes(header);
+  await until(async () => (await victim.report()).connections === 501);
+  // 17 KiB of Deno, 4 KiB and 64 KiB of ours, each: never 500 times 4 MiB, which is 2 GiB.
+  victim.check(500 * 128 * KIB);
+  for (const peer of peers) peer[Symbol.dispose]();
+  await until(async () => (await victim.report()).connections === 1);
+});
+
+Deno.test("50 frames of 4 MiB that stop at their half cost that half", async () => {
+  await using victim = await Victim.start();
+  const peers = await Promise.all(Array.from({ length: 50 }, () => RawPeer.connect(victim.path)));
+  const half = new Uint8Array(2 * MIB);
+  half.set([0, 0x40, 0, 0, 0, 0, 0, 1, FrameType.Request, 0]);
+  for (const peer of peers) await peer.sendBytes(half);
+  await until(async () => (await victim.report()).connections === 51);
+  // A buffer doubles as it fills, and the old one lives until it is collected.
+  victim.check(50 * 8 * MIB);
+  for (const peer of peers) peer[Symbol.dispose]();
+  await until(async () => (await victim.report()).connections === 1);
+  ok((await victim.report()).external < 32 * MIB, "the halves are given back");
+});
+
+const rejected: Record<string, Uint8Array> = {
+  "an empty stream": requestFrame("Count", FrameFlag.RemoteClosed),
+  "a handler that fails": requestFrame("Fail", 0, { payload: new Uint8Array([8, 5]) }),
+  "a payload that is no message": requestFrame("Echo", 0, { payload: new Uint8Array([255]) }),
+  "a deadline that has passed": requestFrame("Nothing", 0, { timeoutNano: -1n }),
+  "no such method": requestFrame("Nope"),
+  "no protobuf": encodeFrame({
+    streamId: 1,
+    type: FrameType.Request,
+    flags: 0,
+    data: new Uint8Array([0x0a, 0xff]),
+  }),
+  "no such stream": encodeFrame({
+    streamId: 1,
+    type: FrameType.Data,
+    flags: 0,
+    data: new Uint8Array(8),
+  }),
+};
+
+for (const [name, frame] of Object.entries(rejected)) {
+  for (const reads of [true, false]) {
+    const how = reads ? "reads" : "does not read";
+    Deno.test(`an endless stream of frames for ${name} from a peer that ${how} costs little`, async () => {
+      await using victim = await Victim.start();
+      using peer = await RawPeer.connect(victim.path);
+      const drained = reads ? drain(peer) : undefined;
+      const most = reads ? 200_000 * frame.length : 20 * MIB;
+      let sent = 0;
+      let stuck = false;
+      const sending = (async () => {
+        for (let id = 1; sent < most && !stuck; id += 2_000) {
+          const batch = requests(id, 1_000, frame);
+          await peer.sendBytes(batch);
+          sent += batch.length;
+        }
+      })().catch(() => {});
+      if (reads) await sending;
+      else {
+        // A peer that reads nothing is not read, either: it gets stuck.
+        let before = -1;
+        await until(async () => {
+          await victim.report();
+          const same = before === sent;
+          before = sent;
+          return same;
+        });
+        ok(sent < most, "the peer was never held back");
+        stuck = true;
+      }
+      victim.check(64 * MIB);
+      equal((await victim.report()).callsInFlight, 1); // the report itself
+      peer[Symbol.dispose]();
+      await sending;
+      await drained;
+    });
+  }
+}
+
+Deno.test("100,000 streams opened and never finished cost 10,000, and all is given back", async () => {
+  await using victim = await Victim.start();
+  const before = await victim.report();
+  using peer = await RawPeer.connect(victim.path);
+  const drained = drain(peer);
+  const frame = requestFrame("Chat", FrameFlag.RemoteOpen | FrameFlag.NoData);
+  for (let i = 0; i < 100; i++) await peer.sendBytes(requests(1 + 2_000 * i, 1_000, frame));
+  await until(async () => (await victim.report()).callsFailed["RESOURCE_EXHAUSTED"] === 90_000);
+  const open = await victim.report();
+  equal(open.callsInFlight, 10_001);
+  if (Deno.env.has("TTRPC_FIGURES")) {
+    console.log(`${((open.heap - before.heap) / 10_000).toFixed()} bytes a stream`);
+  }
+  ok(open.heap - before.heap < 10_000 * 8 * KIB, `${open.heap - before.heap} bytes`);
+  victim.check(160 * MIB);
+
+  peer[Symbol.dispose]();
+  await drained;
+  await until(async () => (await victim.report()).callsInFlight === 1);
+  const { heap } = await victim.report();
+  ok(heap - before.heap < 4 * MIB, `${heap - before.heap} bytes are left`);
+});
+
+Deno.test("giant metadata cost their multiple once, and too many pairs are refused", async () => {
+  await using victim = await Victim.start();
+  const before = await victim.report();
+  using peer = await RawPeer.connect(victim.path);
+  const pairs = (length: number) =>
+    new Metadata(Array.from({ length }, (_, i) => [`x-key-${i}`, "value"] as const));
+  const giants: [metadata: Metadata, refused: boolean][] = [
+    [new Metadata({ "x-giant": "x".repeat(4_000_000) }), false],
+    [pairs(10_000), false],
+    [pairs(10_001), true],
+    [pairs(150_000), true],
+  ];
+  for (const [at, [metadata, refused]] of giants.entries()) {
+    await peer.request(2 * at + 1, { method: "Nothing", metadata });
+    const { status } = decodeResponse((await peer.receive())!.data);
+    equal(status?.code, refused ? Code.INVALID_ARGUMENT : undefined);
+  }
+  victim.check(128 * MIB);
+  const { heap } = await victim.report();
+  ok(heap - before.heap < 4 * MIB, `${heap - before.heap} bytes are left`);
+});
+
+Deno.test("200 peers that send a byte at a time delay nobody, and are answered in the end", async () => {
+  await using victim = await Victim.start();
+  const peers = await Promise.all(
+    Array.from({ length: 200 }, () => RawPeer.connect(victim.path)),
+  );
+  await using client = await connect({ path: victim.path });
+  const service = client.service(TestService);
+  const frame = requestFrame("Nothing");
+  for (const byte of frame) {
+    for (const peer of peers) await peer.sendBytes(new Uint8Array([byte]));
+    equal((await service.echo({ text: "x" }, { timeoutMs: 5_000 })).text, "x");
+  }
+  for (const peer of peers) {
+    const answer = (await peer.receive())!;
+    equal(answer.type, FrameType.Response);
+    equal(answer.data.length, 0);
+  }
+  victim.check(200 * 64 * KIB + 32 * MIB);
+  for (const peer of peers) peer[Symbol.dispose]();
+});
+
+Deno.test("oversized frames without end are skipped, not stored", async () => {
+  await using victim = await Victim.start();
+  using peer = await RawPeer.connect(victim.path);
+  const drained = drain(peer);
+  const length = 16 * MIB - 1;
+  const chunk = new Uint8Array(MIB);
+  for (let i = 0; i < 10; i++) {
+    const header = new Uint8Array(HEADER_LENGTH);
+    new DataView(header.buffer).setUint32(0, length);
+    header.set([0, 0, 0, 2 * i + 1, FrameType.Request, 0], 4);
+    await peer.sendBytes(header);
+    for (let left = length; left > 0; left -= chunk.length) {
+      await peer.sendBytes(chunk.subarray(0, left));
+    }
+  }
+  await until(async () => (await victim.report()).callsFailed["RESOURCE_EXHAUSTED"] === 10);
+  // 160 MiB came. What is read on the way is garbage, which is collected from time to time.
+  victim.check(128 * MIB);
+  peer[Symbol.dispose]();
+  ok(await drained > 10 * HEADER_LENGTH);
+});
+
+Deno.test("calls that wait keep their requests, replies that nobody reads wait: so many, so long", async () => {
+  await using victim = await Victim.start();
+  using peer = await RawPeer.connect(victim.path);
+  // A field that Sleep does not know is kept with the message, for as long as the handler has it.
+  const payload = new Uint8Array(MIB);
+  payload.set([8, 128, 128, 128, 8, 0x7a]);
+  const rest = MIB - 9;
+  payload.set([rest & 127 | 128, rest >> 7 & 127 | 128, rest >> 14], 6);
+  const sleep = requestData({ method: "Sleep", payload });
+  for (let i = 0; i < 100; i++) await peer.send({ streamId: 2 * i + 1, data: sleep });
+  await until(async () => (await victim.report()).callsInFlight === 101);
+  victim.check(100 * 2 * MIB + 64 * MIB);
+
+  // Each reply is made before it is known that it has to wait.
+  const produce = requestData({ method: "Produce", payload: new Uint8Array([8, 128, 128, 64]) });
+  for (let i = 100; i < 200; i++) await peer.send({ streamId: 2 * i + 1, data: produce });
+  await until(async () => (await victim.report()).callsInFlight > 190);
+  victim.check(100 * 2 * MIB + 100 * 2 * MIB + 128 * MIB);
+  peer[Symbol.dispose]();
+  await until(async () => (await victim.report()).callsInFlight === 1);
+  ok((await victim.report()).external < 32 * MIB, "all is given back");
+});

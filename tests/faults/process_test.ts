@@ -1,0 +1,106 @@
+// Peers that stop, go on, or die, as the system does it to them.
+
+import { connect, RpcError } from "@ttrpc/ttrpc";
+import { equal, match, ok, rejects } from "node:assert/strict";
+import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
+import { Code } from "../../status.ts";
+import { aborted, SocketFolder, TestBed } from "../fixture.ts";
+import { Child } from "./child.ts";
+
+Deno.test("a server that is killed fails its calls at once, and a new one takes its place", async () => {
+  using socket = new SocketFolder();
+  const { path } = socket;
+  const closed: unknown[] = [];
+  await using first = await Child.start("server.ts", [path]);
+  await using client = await connect({ path }, {
+    reconnect: { initialDelayMs: 1 },
+    onClose: (error) => closed.push(error),
+  });
+  const service = client.service(TestService);
+  await service.nothing({});
+  const waiting = [
+    service.sleep({ milliseconds: 3_600_000n }),
+    service.chat(new ReadableStream()).next(),
+    service.sum(new ReadableStream()),
+  ].map((call) => (call as Promise<unknown>).then(() => undefined, (error) => error));
+  await first[Symbol.asyncDispose](); // SIGKILL
+  for (const error of await Promise.all(waiting)) {
+    ok(error instanceof RpcError);
+    equal(error.code, Code.UNAVAILABLE);
+    match(error.message, /connection to unix:.*test\.sock|the server closed it/);
+  }
+  equal(closed.length, 1);
+  await rejects(service.nothing({}, { timeoutMs: 5_000 }), { code: Code.UNAVAILABLE });
+
+  await using _second = await Child.start("server.ts", [path]);
+  equal((await service.echo({ text: "new" }, { timeoutMs: 5_000 })).text, "new");
+});
+
+Deno.test("a server that stands still costs its callers their deadlines only, and goes on", async () => {
+  using socket = new SocketFolder();
+  const { path } = socket;
+  await using child = await Child.start("server.ts", [path]);
+  await using client = await connect({ path });
+  const service = client.service(TestService);
+  await service.nothing({});
+  await child.pause();
+  await rejects(service.echo({ text: "stuck" }, { timeoutMs: 50 }), {
+    code: Code.DEADLINE_EXCEEDED,
+  });
+  const patient = service.echo({ text: "patient" });
+  // The system still takes connections for it, and calls on them wait as well.
+  await using fresh = await connect({ path });
+  await rejects(fresh.service(TestService).nothing({}, { timeoutMs: 50 }), {
+    code: Code.DEADLINE_EXCEEDED,
+  });
+  child.resume();
+  equal((await patient).text, "patient");
+  equal((await fresh.service(TestService).echo({ text: "fresh" })).text, "fresh");
+  equal(client.stats().openStreams, 0);
+});
+
+Deno.test("a client that is killed aborts its calls, and nothing of it is left", async () => {
+  const over = Promise.withResolvers<unknown>();
+  await using bed = new TestBed({
+    sleep: async (_request, { signal }) => {
+      over.resolve(await aborted(signal));
+      return {};
+    },
+  });
+  const child = await Child.start("client.ts", [bed.path, "wait"]);
+  while (bed.server.stats().callsInFlight === 0) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  await child[Symbol.asyncDispose](); // SIGKILL
+  const reason = await over.promise;
+  ok(reason instanceof RpcError);
+  equal(reason.code, Code.CANCELLED);
+  while (bed.server.stats().connections > 0) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  equal(bed.server.stats().callsInFlight, 0);
+  equal((await (await bed.service()).echo({ text: "fresh" })).text, "fresh");
+});
+
+Deno.test("a client that stands still slows its own streams, takes no memory, and goes on", async () => {
+  await using bed = new TestBed();
+  await using child = await Child.start("client.ts", [bed.path, "stream"]);
+  const { server } = bed;
+  while (server.stats().bytesReceived < 1 << 20) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  await child.pause();
+  const service = await bed.service();
+  for (let before = -1; before !== server.stats().bytesReceived;) {
+    before = server.stats().bytesReceived;
+    for (let i = 0; i < 20; i++) await service.echo({ text: "fresh" }, { timeoutMs: 5_000 });
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    const { bytesReceived, queuedBytes } = server.stats();
+    ok(queuedBytes <= 9 << 20, `${queuedBytes} bytes wait`);
+    // Only the calls of the fresh client, once nothing comes from the other.
+    if (bytesReceived - before < 5_000) break;
+  }
+  child.resume();
+  equal(await child.expect(/^received/), `received: ${2_000 * (1 << 14)}`);
+  equal((await child.exit).code, 0);
+});

@@ -1,0 +1,38 @@
+/** A server of the test service, which also tells what it uses: `server.ts PATH`. */
+
+import { serve } from "@ttrpc/ttrpc";
+import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
+import { testHandlers } from "../fixture.ts";
+
+/** What the server tells of itself. */
+export interface Report {
+  heap: number;
+  external: number;
+  rss: number;
+  callsInFlight: number;
+  connections: number;
+  callsFailed: Record<string, number>;
+}
+
+if (import.meta.main) {
+  const server = serve({
+    path: Deno.args[0]!,
+    onListen: () => console.log("ready"),
+    onError: (error) => console.log(`error: ${error instanceof Error ? error.message : error}`),
+  }, (router) =>
+    router.service(TestService, {
+      ...testHandlers,
+      echo: (request, context) =>
+        request.text === "report" ? { text: JSON.stringify(report()) } : testHandlers.echo(
+          request,
+          context,
+        ),
+    }));
+
+  const report = (): Report => {
+    (globalThis as unknown as { gc(): void }).gc();
+    const { heapUsed: heap, external, rss } = Deno.memoryUsage();
+    const { callsInFlight, connections, callsFailed } = server.stats();
+    return { heap, external, rss, callsInFlight, connections, callsFailed };
+  };
+}
