@@ -89,7 +89,7 @@ func ended(err error) error {
 }
 
 func callCount(p *peer) error {
-	for _, count := range []uint32{0, 1, 1000} {
+	for _, count := range []uint32{0, 1, 10_000} {
 		request := p.test("CountRequest").set("count", count)
 		stream, err := p.stream(background, "Count", false, true, request)
 		if err != nil {
@@ -111,7 +111,7 @@ func callCount(p *peer) error {
 }
 
 func callSum(p *peer) error {
-	for _, count := range []int64{0, 1, 1000} {
+	for _, count := range []int64{0, 1, 10_000} {
 		stream, err := p.stream(background, "Sum", true, false, nil)
 		if err != nil {
 			return err

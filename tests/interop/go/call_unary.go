@@ -300,13 +300,13 @@ func callMalformedPayload(p *peer) error {
 func callConcurrent(p *peer) error {
 	var (
 		callers sync.WaitGroup
-		errs    = make([]error, 100)
+		errs    = make([]error, 1000)
 	)
 	for i := range errs {
 		callers.Add(1)
 		go func(i int) {
 			defer callers.Done()
-			text := fmt.Sprint(i, strings.Repeat(".", i*i))
+			text := fmt.Sprint(i, strings.Repeat(".", 10*i))
 			reply, err := p.echo(background, text)
 			errs[i] = errors.Join(err, equal("text", reply.text("text"), text))
 		}(i)
