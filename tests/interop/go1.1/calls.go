@@ -166,7 +166,7 @@ func callFail(p *peer) error {
 		Message: "no such task",
 		Details: []*anypb.Any{{TypeUrl: "a/b.C", Value: []byte{8, 3}}},
 	})
-	return fmt.Errorf("expected to be dead before the call ends with %v", err)
+	return expectDeath(err)
 }
 
 func callOddCode(p *peer) error {
@@ -263,10 +263,17 @@ func callReplyLimit(p *peer) error {
 	return first(failed(err, codes.ResourceExhausted, tooLong), p.alive())
 }
 
+// expectDeath waits for the panic of another goroutine, which ends the call a moment before it ends
+// the process.
+func expectDeath(err error) error {
+	time.Sleep(10 * time.Second)
+	return fmt.Errorf("expected to be dead, but the call ended with %v", err)
+}
+
 // The server has a higher limit here. A known defect: this process dies of it.
 func callReplyOverOwnLimit(p *peer) error {
 	_, err := p.produce(p.longestReply() + 1)
-	return fmt.Errorf("expected to be dead before the call ends with %v", err)
+	return expectDeath(err)
 }
 
 var tooLong = fmt.Sprintf(
