@@ -40,11 +40,13 @@ export async function* accepted(
     return;
   }
   while (!stopping.aborted) {
+    let conn: Deno.Conn | undefined;
     try {
-      const conn = await listener.accept();
+      conn = await listener.accept();
       if (conn.remoteAddr?.transport === "tcp") (conn as Deno.TcpConn).setNoDelay(true);
       yield conn;
     } catch (error) {
+      conn?.close();
       if (stopping.aborted || isClosed(error)) return;
       onError(error);
       if (!isGone(error)) await pause(ACCEPT_RETRY_MS, stopping);

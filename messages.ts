@@ -91,7 +91,7 @@ export class DeferredMessages<T> implements MessageStream<T> {
     this.#release = release;
     this.#iterator = messages.then(iterate);
     // Whoever asks for a message hears of these.
-    this.#iterator.catch(() => {});
+    this.#iterator.catch(release);
     over.catch(() => {});
   }
 
@@ -99,9 +99,14 @@ export class DeferredMessages<T> implements MessageStream<T> {
     if (this.#done) return DONE;
     const next = this.#iterator.then((iterator) => iterator.next());
     // An interceptor may wait for ever, or be asked to stop while it waits.
-    const result = await Promise.race([next, this.#over, this.#stopped.promise]);
-    if (result.done) this.#finish();
-    return this.#done ? DONE : result;
+    try {
+      const result = await Promise.race([next, this.#over, this.#stopped.promise]);
+      if (result.done) this.#finish();
+      return this.#done ? DONE : result;
+    } catch (error) {
+      this.#finish();
+      throw error;
+    }
   }
 
   return(): Promise<IteratorResult<T>> {

@@ -284,6 +284,40 @@ Deno.test("a stream that waits can be left, with and without interceptors, on bo
   }
 });
 
+Deno.test("an intercepted stream that fails lets go of its signal", async () => {
+  await using bed = new TestBed();
+  const failing: Interceptor = (next) => async (request) => {
+    if (request.metadata.has("throw")) throw new RpcError(Code.ABORTED, "no");
+    return await next(request);
+  };
+  const service = await bed.service({ interceptors: [failing] });
+  for (const metadata of [{ throw: "" }, {}]) {
+    const { signal } = new AbortController();
+    let listeners = 0;
+    const { addEventListener, removeEventListener } = signal;
+    signal.addEventListener = (...parameters: Parameters<typeof addEventListener>) => {
+      listeners++;
+      addEventListener.apply(signal, parameters);
+    };
+    signal.removeEventListener = (...parameters: Parameters<typeof removeEventListener>) => {
+      listeners--;
+      removeEventListener.apply(signal, parameters);
+    };
+    const unfit = (async function* () {
+      yield { text: "x" };
+      throw new RpcError(Code.ABORTED, "broken");
+    })();
+    const stream = service.chat(unfit, { metadata, signal });
+    equal(listeners, 1);
+    // Not in a loop that would call return() at the end.
+    const all = async () => {
+      while (!(await stream.next()).done);
+    };
+    await rejects(all, { code: Code.ABORTED });
+    equal(listeners, 0);
+  }
+});
+
 Deno.test("logger() tells once of a stream that was left before its first message", async () => {
   const log: LogEntry[] = [];
   await using bed = new TestBed();
