@@ -4,17 +4,46 @@
  * @module
  */
 
+/** What a writer starts with: enough for what a few calls send. */
+const SMALL_BYTES = 1 << 12;
+/** What one that had more to write last time starts with, and what follows a full buffer. */
 const BUFFER_BYTES = 1 << 15;
-const POOLED_BUFFERS = 16;
 /** Bytes from this length on are not copied. */
 const BY_REFERENCE = 1 << 13;
 
 const encoder = new TextEncoder();
 
-// Buffers between uses. Connections hold one only while they have something to send, so that an
-// idle connection costs none.
-const pool: Uint8Array<ArrayBuffer>[] = [];
-const poolable = new WeakSet<ArrayBuffer>();
+/** Buffers between uses. */
+class Pool {
+  readonly #bytes: number;
+  readonly #most: number;
+  readonly #free: Uint8Array<ArrayBuffer>[] = [];
+  readonly #own = new WeakSet<ArrayBuffer>();
+
+  constructor(bytes: number, most: number) {
+    this.#bytes = bytes;
+    this.#most = most;
+  }
+
+  take(): Uint8Array<ArrayBuffer> {
+    const free = this.#free.pop();
+    if (free) return free;
+    const made = new Uint8Array(this.#bytes);
+    this.#own.add(made.buffer);
+    return made;
+  }
+
+  give(chunk: Uint8Array<ArrayBuffer>): void {
+    if (this.#free.length < this.#most && this.#own.has(chunk.buffer)) {
+      this.#free.push(new Uint8Array(chunk.buffer));
+    }
+  }
+}
+
+// Connections hold a buffer only while they have something to send, so that an idle one costs none.
+// Many that are busy at once have little to send each, so that many of the small are kept.
+const small = new Pool(SMALL_BYTES, 1024);
+const large = new Pool(BUFFER_BYTES, 16);
 
 /** No bytes at all. */
 export const NO_BYTES: Uint8Array<ArrayBuffer> = new Uint8Array(0);
@@ -25,15 +54,8 @@ export const NO_BYTES: Uint8Array<ArrayBuffer> = new Uint8Array(0);
  * @param chunk A chunk that was taken from a {@linkcode Writer} and is sent.
  */
 export function recycle(chunk: Uint8Array<ArrayBuffer>): void {
-  if (pool.length < POOLED_BUFFERS && poolable.has(chunk.buffer)) {
-    pool.push(new Uint8Array(chunk.buffer));
-  }
-}
-
-function poolableBuffer(): Uint8Array<ArrayBuffer> {
-  const buffer = new Uint8Array(BUFFER_BYTES);
-  poolable.add(buffer.buffer);
-  return buffer;
+  if (chunk.buffer.byteLength === SMALL_BYTES) small.give(chunk);
+  else if (chunk.buffer.byteLength === BUFFER_BYTES) large.give(chunk);
 }
 
 /** An append-only sequence of bytes. */
@@ -41,12 +63,14 @@ export class Writer {
   #buffer = NO_BYTES;
   #at = 0;
   #chunks: Uint8Array<ArrayBuffer>[] = [];
+  #pool = small;
 
   /** Makes room for `length` bytes that the calls which follow write without checking. */
   reserve(length: number): void {
     if (this.#buffer.length - this.#at >= length) return;
+    if (this.#at > 0 || length > SMALL_BYTES) this.#pool = large;
     this.#seal();
-    this.#buffer = length > BUFFER_BYTES ? new Uint8Array(length) : pool.pop() ?? poolableBuffer();
+    this.#buffer = length > BUFFER_BYTES ? new Uint8Array(length) : this.#pool.take();
     this.#at = 0;
   }
 
@@ -129,6 +153,7 @@ export class Writer {
 
   /** Hands over all bytes so far, in order, and starts anew. */
   take(): Uint8Array<ArrayBuffer>[] {
+    if (this.#chunks.length === 0 && this.#at < SMALL_BYTES / 2) this.#pool = small;
     this.#seal();
     const chunks = this.#chunks;
     this.#chunks = [];
