@@ -34,6 +34,7 @@ Deno.test("the benchmark's arguments are read, and unknown names are refused", (
   deepEqual(parseOptions(["--quick", "--json", "--only", "raw,unary_100B_c1"]), {
     quick: true,
     only: ["raw", "unary_100B_c1"],
+    runs: 1,
     json: true,
     profiles: undefined,
   });
@@ -42,6 +43,10 @@ Deno.test("the benchmark's arguments are read, and unknown names are refused", (
     /Cannot measure only "unary_99B": there are /,
   );
   throws(() => parseOptions(["--fast"]), TypeError);
+  equal(parseOptions(["--runs", "3"]).runs, 3);
+  for (const runs of ["0", "-1", "1.5", "three", ""]) {
+    throws(() => parseOptions([`--runs=${runs}`]), RangeError);
+  }
 });
 
 Deno.test("only what was named is measured, of workloads, probes and contenders", () => {
@@ -142,6 +147,26 @@ Deno.test("tables and the chart show what was measured, and what was not", () =>
   const svg = chart(results, ["ours", "go"]);
   match(svg, /^<svg [^]*class="bar ours"[^]*<\/svg>\n$/);
   ok(!svg.includes("NaN"));
+});
+
+Deno.test("several runs are taken together, and each is shown beside", () => {
+  const calls = [[300, 100], [500, 100], [200, 100]] as const;
+  const runs = calls.map(([ours, go]) => {
+    const results = resultsOf(["ours", 0, ours], ["go", 0, go]);
+    results.readings.push({ figure: "syscalls", contender: "ours", value: ours });
+    return results;
+  });
+  runs[1]!.missing["rust"] = "no cargo";
+  const all = Results.merged(runs);
+  equal(ratios(all)["unary_100B_c64_over_go"], 3);
+  equal(all.reading("syscalls", "ours")?.median, 300);
+  deepEqual(all.missing, { rust: "no cargo" });
+  const [goalsOfRuns] = tables(all, ["ours", "go"], runs);
+  match(aligned(goalsOfRuns!), /reached +run 1 +run 2 +run 3\n/);
+  match(
+    aligned(goalsOfRuns!),
+    /calls\/s over Go's +at least 2\.5 +3\.00 +yes +3\.00 +5\.00 +2\.00\n/,
+  );
 });
 
 Deno.test("our peer does as it is told, and every kind of call works", async () => {

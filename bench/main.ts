@@ -9,7 +9,7 @@ import {
   probesOf,
   USAGE,
 } from "./options.ts";
-import { writePage } from "./page.ts";
+import { type Report, scheduleOf, writePage } from "./page.ts";
 import { goals, ratios, reaches } from "./ratios.ts";
 import { Results } from "./results.ts";
 import { run, type Schedule } from "./run.ts";
@@ -20,23 +20,30 @@ const QUICK: Schedule = { rounds: 2, warmUpMs: 400, measureMs: 350 };
 
 async function main(options: Options): Promise<void> {
   const schedule = options.quick ? QUICK : FULL;
-  const results = new Results();
-  const contenders = await prepare(options, results);
+  const missing = new Results();
+  const contenders = await prepare(options, missing);
   const machine = describeMachine();
   const folder = await Deno.makeTempDir();
   let sockets = 0;
   const socket = () => `${folder}/${sockets++}.sock`;
+  const runs: Results[] = [];
   try {
     const work = jobs(options, contenders.map(({ name }) => name));
-    const ended = await measure(contenders, work, schedule, results, socket);
-    await probe(options, contenders, schedule, results, socket);
-    await Promise.all(ended);
+    while (runs.length < options.runs) {
+      progress(`run ${runs.length + 1} of ${options.runs}`);
+      const results = new Results();
+      const ended = await measure(contenders, work, schedule, results, socket);
+      await probe(options, contenders, schedule, results, socket);
+      await Promise.all(ended);
+      runs.push(results);
+    }
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
-  if (!options.quick && !options.only) await writePage(results, contenders, schedule);
-  if (options.json) printJson(options, machine, schedule, contenders, results);
-  else print(machine, schedule, contenders, results);
+  const report = { machine, schedule, contenders, runs, all: Results.merged([missing, ...runs]) };
+  if (!options.quick && !options.only) await writePage(report);
+  if (options.json) printJson(options, report);
+  else print(report);
 }
 
 async function prepare(options: Options, { missing }: Results): Promise<Contender[]> {
@@ -100,16 +107,14 @@ async function probe(
 
 function printJson(
   { quick }: Options,
-  machine: object,
-  schedule: Schedule,
-  contenders: readonly Contender[],
-  results: Results,
+  { machine, schedule, contenders, runs, all: results }: Report,
 ): void {
   const all = ratios(results);
   const report = {
     machine,
     runs: {
       ...schedule,
+      runs: runs.length,
       quick,
       contenders: Object.fromEntries(contenders.map(({ name, about }) => [name, about])),
     },
@@ -119,26 +124,25 @@ function printJson(
     goals: goals.map((goal) => {
       const { name, atMost, atLeast } = goal;
       const value = all[name] ?? null;
-      return { name, atMost, atLeast, value, reached: reaches(goal, value) ?? null };
+      return {
+        ...{ name, atMost, atLeast, value, reached: reaches(goal, value) ?? null },
+        byRun: runs.map((run) => goal.of(run)),
+      };
     }),
     missing: results.missing,
   };
   console.log(JSON.stringify(report, null, 2));
 }
 
-function print(
-  machine: ReturnType<typeof describeMachine>,
-  { rounds, warmUpMs, measureMs }: Schedule,
-  contenders: readonly Contender[],
-  results: Results,
-): void {
+function print(report: Report): void {
+  const { machine, contenders, runs, all } = report;
   console.log(`${machine.cores} x ${machine.cpu}, ${machine.memoryMiB} MiB, ${machine.os}`);
   for (const { name, about } of contenders) console.log(`${name}: ${about}`);
-  for (const [name, why] of Object.entries(results.missing)) {
+  for (const [name, why] of Object.entries(all.missing)) {
     console.log(`${name}: MISSING, ${why}`);
   }
-  console.log(`Medians of ${rounds} rounds of ${measureMs} ms, each after ${warmUpMs} ms.`);
-  for (const table of tables(results, contenders.map(({ name }) => name))) {
+  console.log(`Medians of ${scheduleOf(report)}.`);
+  for (const table of tables(all, contenders.map(({ name }) => name), runs)) {
     console.log(`\n${table.title}\n\n${aligned(table)}`);
   }
 }

@@ -4,10 +4,12 @@ import { probes } from "./probes/all.ts";
 import { can, type Workload, workloads } from "./workloads.ts";
 
 /** What is printed beside what is wrong with the arguments. */
-export const USAGE = `deno task bench [--quick] [--only NAME,...] [--json] [--cpu-prof DIR]
+export const USAGE =
+  `deno task bench [--quick] [--only NAME,...] [--runs N] [--json] [--cpu-prof DIR]
 
   --quick         less than a minute, with a part of the workloads
   --only NAME,... only these workloads, probes or contenders
+  --runs N        all of it N times; the figures are medians over all of them
   --json          print one JSON object
   --cpu-prof DIR  have the peers that run under Deno write V8 profiles; the figures suffer
 `;
@@ -16,6 +18,7 @@ export const USAGE = `deno task bench [--quick] [--only NAME,...] [--json] [--cp
 export interface Options {
   readonly quick: boolean;
   readonly only: readonly string[] | undefined;
+  readonly runs: number;
   readonly json: boolean;
   readonly profiles: string | undefined;
 }
@@ -27,6 +30,7 @@ export function parseOptions(args: string[]): Options {
     options: {
       quick: { type: "boolean", default: false },
       only: { type: "string" },
+      runs: { type: "string", default: "1" },
       json: { type: "boolean", default: false },
       "cpu-prof": { type: "string" },
     },
@@ -37,7 +41,11 @@ export function parseOptions(args: string[]): Options {
   if (unknown !== undefined) {
     throw new TypeError(`Cannot measure only "${unknown}": there are ${known.join(", ")}`);
   }
-  return { quick: values.quick, only, json: values.json, profiles: values["cpu-prof"] };
+  const runs = Number(values.runs);
+  if (!Number.isInteger(runs) || runs < 1) {
+    throw new RangeError(`Cannot measure "${values.runs}" times: it takes a number from 1 on`);
+  }
+  return { quick: values.quick, only, runs, json: values.json, profiles: values["cpu-prof"] };
 }
 
 /** A workload, and who is asked to do it. */
@@ -47,7 +55,10 @@ export interface Job {
 }
 
 /** What the options leave of the workloads, for these contenders. */
-export function jobs({ quick, only }: Options, contenders: readonly string[]): Job[] {
+export function jobs(
+  { quick, only }: Pick<Options, "quick" | "only">,
+  contenders: readonly string[],
+): Job[] {
   const named = isNamed(only, [...workloads, ...probes]);
   const contendersNamed = isNamed(only, candidates);
   return workloads.flatMap((workload) => {
@@ -70,10 +81,7 @@ export function probesOf({ only }: Options): typeof probes {
 /** What the options leave of the contenders. */
 export function candidatesOf({ only, quick }: Options): typeof candidates {
   if (isNamed(only, candidates)) return candidates.filter(({ name }) => only!.includes(name));
-  const works = jobs(
-    { quick, only, json: false, profiles: undefined },
-    candidates.map((c) => c.name),
-  );
+  const works = jobs({ quick, only }, candidates.map(({ name }) => name));
   if (isNamed(only, [...workloads, ...probes]) && works.length === 0) return candidates;
   return candidates.filter(({ name }) => works.some(({ by }) => by.includes(name)));
 }

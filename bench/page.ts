@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import { output } from "./build.ts";
 import { chart } from "./chart.ts";
-import { describeMachine } from "./machine.ts";
+import type { describeMachine } from "./machine.ts";
 import type { Contender } from "./contenders.ts";
 import type { Results } from "./results.ts";
 import type { Schedule } from "./run.ts";
@@ -9,20 +9,33 @@ import { markdown, tables } from "./tables.ts";
 
 const FOLDER = new URL("../docs/performance/", import.meta.url);
 
+/** All that there is to tell. */
+export interface Report {
+  readonly machine: ReturnType<typeof describeMachine>;
+  readonly schedule: Schedule;
+  readonly contenders: readonly Contender[];
+  /** What each run of the benchmark found out. */
+  readonly runs: readonly Results[];
+  /** All of it together. */
+  readonly all: Results;
+}
+
+/** What the medians are taken over, in words. */
+export function scheduleOf({ schedule: { rounds, warmUpMs, measureMs }, runs }: Report): string {
+  const times = runs.length === 1 ? "" : `${runs.length} runs of `;
+  return `${times}${rounds} rounds of ${measureMs} ms, each after ${warmUpMs} ms`;
+}
+
 /** Writes the table and the chart that the documentation shows. */
-export async function writePage(
-  results: Results,
-  contenders: readonly Contender[],
-  { rounds, warmUpMs, measureMs }: Schedule,
-): Promise<void> {
-  const machine = describeMachine();
+export async function writePage(report: Report): Promise<void> {
+  const { machine, contenders, runs, all: results } = report;
   const names = contenders.map(({ name }) => name);
   const parts = [
     "# Figures",
     "Written by `deno task bench`; do not edit. `bench/README.md` says what is measured, and how.",
     `Deno ${machine.deno} on ${machine.cores} cores of ${machine.cpu}, ${machine.os}, ` +
-    `${new Date().toISOString().slice(0, 10)}. Medians of ${rounds} rounds of ${measureMs} ms, ` +
-    `each after ${warmUpMs} ms, with half the span between best and worst.`,
+    `${new Date().toISOString().slice(0, 10)}. Medians of ${scheduleOf(report)}, ` +
+    `with half the span between best and worst.`,
     contenders.map(({ name, about }) => `- **${name}**: ${about}`).join("\n"),
   ];
   const missing = Object.entries(results.missing);
@@ -31,7 +44,9 @@ export async function writePage(
     parts.push("Missing:", lines.join("\n"));
   }
   parts.push("![The most telling figures](chart.svg)");
-  for (const table of tables(results, names)) parts.push(`## ${table.title}`, markdown(table));
+  for (const table of tables(results, names, runs)) {
+    parts.push(`## ${table.title}`, markdown(table));
+  }
   await Deno.mkdir(FOLDER, { recursive: true });
   await Deno.writeTextFile(new URL("figures.md", FOLDER), parts.join("\n\n") + "\n");
   await Deno.writeTextFile(new URL("chart.svg", FOLDER), chart(results, names));

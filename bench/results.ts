@@ -44,6 +44,22 @@ export class Results {
   /** Contenders and probes that are not to be had, and runs that failed, with the reason. */
   readonly missing: Record<string, string> = {};
 
+  /** All that several runs of the benchmark found out; `missing` is what any of them missed. */
+  static merged(runs: readonly Results[]): Results {
+    const all = new Results();
+    let rounds = 0;
+    for (const { entries, readings, missing } of runs) {
+      const before = rounds;
+      for (const entry of entries) {
+        all.entries.push({ ...entry, round: before + entry.round });
+        rounds = Math.max(rounds, before + entry.round + 1);
+      }
+      all.readings.push(...readings);
+      Object.assign(all.missing, missing);
+    }
+    return all;
+  }
+
   /** What runs of a contender gave, by round. */
   byRound(contender: string, workload: string, of: Of): Map<number, number> {
     const found = new Map<number, number>();

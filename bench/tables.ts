@@ -10,10 +10,20 @@ export interface Table {
   readonly rows: readonly string[][];
 }
 
-/** The tables that people read; those with nothing in them are left out. */
-export function tables(results: Results, contenders: readonly string[]): Table[] {
+/**
+ * The tables that people read; those with nothing in them are left out.
+ *
+ * @param results All results.
+ * @param contenders Their names.
+ * @param runs The results of each run, if there were several.
+ */
+export function tables(
+  results: Results,
+  contenders: readonly string[],
+  runs: readonly Results[] = [],
+): Table[] {
   const all = [
-    goalsTable(results),
+    goalsTable(results, runs.length > 1 ? runs : []),
     ratiosTable(results, contenders),
     figuresTable(results, contenders),
     probesTable(results),
@@ -21,14 +31,17 @@ export function tables(results: Results, contenders: readonly string[]): Table[]
   return all.filter(({ rows }) => rows.length > 1);
 }
 
-function goalsTable(results: Results): Table {
-  const rows = [["figure", "goal", "measured", "reached"]];
+function goalsTable(results: Results, runs: readonly Results[]): Table {
+  const each = runs.map((_, at) => `run ${at + 1}`);
+  const rows = [["figure", "goal", "measured", "reached", ...each]];
   for (const goal of [...goals, ...explanations]) {
     const value = goal.of(results);
     const bound = boundOf(goal);
     if (value === null && bound === "") continue;
     const reached = { true: "yes", false: "no", undefined: "" }[`${reaches(goal, value)}`];
-    rows.push([goal.title, bound, value === null ? "not measured" : significant(value), reached]);
+    const measured = value === null ? "not measured" : significant(value);
+    const byRun = runs.map((run) => significant(goal.of(run)));
+    rows.push([goal.title, bound, measured, reached, ...byRun]);
   }
   return { title: "Goals", names: 1, rows };
 }
