@@ -43,6 +43,12 @@ export interface Codec<Message, Init = Message> {
    * @returns The message.
    */
   decode(bytes: Uint8Array): Message;
+  /**
+   * Whether `encode` gives away the bytes that it returns: they have a buffer of their own, to which
+   * it keeps no reference. That of a long message is detached, and its memory freed, as soon as it
+   * is sent. `false` by default.
+   */
+  readonly transfers?: boolean | undefined;
 }
 
 /** Leaves bytes as they are: for proxies and tools that do not look into messages. */

@@ -8,6 +8,7 @@ import type { Codec } from "./codec.ts";
 import type { Messages, MessageStream } from "./service.ts";
 import { Code, describe, RpcError } from "./status.ts";
 import { outcomeError, type Stream } from "./stream.ts";
+import { freeWhenSent } from "./writer.ts";
 
 /** Decodes the messages of a stream as they are asked for. */
 export class ReceivedMessages<T> implements MessageStream<T> {
@@ -173,7 +174,7 @@ export function encodeMessage<T>(codec: Codec<T>, message: T, method: string): U
     if (message === undefined || message === null) throw new TypeError(`there is no message`);
     const bytes = codec.encode(message);
     if (!(bytes instanceof Uint8Array)) throw new TypeError("its encoding is not a Uint8Array");
-    return bytes;
+    return codec.transfers ? freeWhenSent(bytes) : bytes;
   } catch (cause) {
     throw payloadError("marshalling", cause, method);
   }

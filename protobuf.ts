@@ -10,4 +10,5 @@ import { provideSchemaCodec } from "./codec.ts";
 provideSchemaCodec((schema) => ({
   encode: (message) => toBinary(schema, create(schema, message)),
   decode: (bytes) => fromBinary(schema, bytes),
+  transfers: true,
 }));

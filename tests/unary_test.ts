@@ -1,10 +1,10 @@
 // Whole calls between our client and our server.
 
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { anyPack, DurationSchema } from "@bufbuild/protobuf/wkt";
 import { type Client, connect, type HandlerContext, Metadata, RpcError, serve } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
+import { EchoRequestSchema, TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, SocketFolder, TestBed, type testHandlers } from "./fixture.ts";
 
@@ -28,6 +28,59 @@ Deno.test("messages of all sizes come through whole", async () => {
     const reply = await service.echo({ payload: sent });
     equal(reply.payload.length, length);
     ok(reply.payload.every((byte, i) => byte === sent[i]), `${length}`);
+  }
+});
+
+Deno.test("what a caller or a handler has sent is still his, however long", async () => {
+  await using bed = new TestBed();
+  const payload = new Uint8Array(100_000).fill(7);
+  const client = await bed.connect();
+  const service = client.service(TestService);
+  for (let i = 0; i < 2; i++) {
+    const reply = await service.echo({ payload });
+    // The bytes of one call can go into the next, and those of a method's codec are the caller's.
+    const { payload: again } = await service.echo({ payload: reply.payload });
+    for (const bytes of [payload, reply.payload, again]) deepEqual(bytes, payload);
+    const encoded = toBinary(EchoRequestSchema, create(EchoRequestSchema, { payload }));
+    const copy = encoded.slice();
+    const raw = await client.call(TestService.typeName, "Echo", encoded);
+    deepEqual(encoded, copy);
+    ok(raw.length > payload.length);
+  }
+});
+
+Deno.test("only a codec that gives its bytes away has them freed when they are sent", async () => {
+  for (const transfers of [undefined, false, true]) {
+    const made: Uint8Array[] = [];
+    const codec = {
+      encode: (length: number) => {
+        const bytes = new Uint8Array(length).fill(1);
+        made.push(bytes);
+        return bytes;
+      },
+      decode: ({ length }: Uint8Array) => length,
+      transfers,
+    };
+    const method = {
+      name: "Sum",
+      methodKind: "bidi_streaming",
+      input: codec,
+      output: codec,
+    } as const;
+    const service = { typeName: "any.Lengths", method: { sum: method } };
+    const lengths = [100, 10_000, 200_000, 32_768];
+    {
+      using socket = new SocketFolder();
+      await using _server = serve(
+        { path: socket.path },
+        (router) => router.service(service, { sum: (received) => received }),
+      );
+      await using client = await connect({ path: socket.path });
+      deepEqual(await Array.fromAsync(client.service(service).sum(lengths)), lengths);
+    }
+    // Short ones were copied, and were never on their way.
+    const left = made.filter(({ length }) => length === 100 || length > 0 && !transfers);
+    equal(left.length, transfers ? 2 : 8);
   }
 });
 
