@@ -2,7 +2,8 @@ import { bundle } from "./bundle.ts";
 import { coldStart } from "./cold_start.ts";
 import { memory } from "./memory.ts";
 import type { Probe } from "./probe.ts";
+import { settings } from "./settings.ts";
 import { syscalls } from "./syscalls.ts";
 
 /** All probes. */
-export const probes: readonly Probe[] = [memory, syscalls, coldStart, bundle];
+export const probes: readonly Probe[] = [memory, syscalls, coldStart, bundle, settings];
