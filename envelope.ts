@@ -80,10 +80,10 @@ export interface EncodableRequest extends Omit<Request, "service" | "method"> {
 
 /** The length in bytes of a Request as {@linkcode writeRequest} writes it. */
 export function requestLength(request: EncodableRequest): number {
-  return request.method.length + bytesLength(request.payload) + tailLength(request);
+  return request.method.length + bytesLength(request.payload) + optionsLength(request);
 }
 
-function tailLength({ timeoutNano, metadata }: EncodableRequest): number {
+function optionsLength({ timeoutNano, metadata }: EncodableRequest): number {
   let length = timeoutNano === 0n ? 0 : 1 + varint64Length(timeoutNano);
   if (metadata) {
     for (const [key, value] of metadata) length += messageLength(pairLength(key, value));
@@ -91,23 +91,24 @@ function tailLength({ timeoutNano, metadata }: EncodableRequest): number {
   return length;
 }
 
-/** Writes a Request, in the order of its fields. */
+/** Writes a Request. The payload comes last, so that nothing stands behind one that is long. */
 export function writeRequest(writer: Writer, request: EncodableRequest): void {
   const { method, payload, timeoutNano, metadata } = request;
-  const tail = tailLength(request);
-  writer.bytes(method, 6 + tail);
-  writeBytes(writer, Tag.requestPayload, payload, tail);
+  writer.reserve(method.length + optionsLength(request));
+  writer.copy(method);
   if (timeoutNano !== 0n) {
     writer.byte(Tag.timeoutNano);
     writer.varint64(timeoutNano);
   }
-  if (!metadata) return;
-  for (const [key, value] of metadata) {
-    writer.byte(Tag.metadata);
-    writer.varint(pairLength(key, value));
-    writeString(writer, Tag.key, key);
-    writeString(writer, Tag.value, value);
+  if (metadata) {
+    for (const [key, value] of metadata) {
+      writer.byte(Tag.metadata);
+      writer.varint(pairLength(key, value));
+      writeString(writer, Tag.key, key);
+      writeString(writer, Tag.value, value);
+    }
   }
+  writePayload(writer, Tag.requestPayload, payload);
 }
 
 /** The length in bytes of a Response as {@linkcode writeResponse} writes it. */
@@ -124,8 +125,7 @@ export function writeResponse(writer: Writer, { status, payload }: Response): vo
     writer.varint(length);
     writeStatus(writer, status);
   }
-  writer.reserve(6);
-  writeBytes(writer, Tag.responsePayload, payload, 0);
+  writePayload(writer, Tag.responsePayload, payload);
 }
 
 function writeStatus(writer: Writer, { code, message, details }: Status): void {
@@ -297,9 +297,10 @@ function writeString(writer: Writer, tag: number, value: string): void {
   writer.utf8(value, length);
 }
 
-function writeBytes(writer: Writer, tag: number, value: Uint8Array, reserved: number): void {
+function writePayload(writer: Writer, tag: number, value: Uint8Array): void {
   if (value.length === 0) return;
+  writer.reserve(6);
   writer.byte(tag);
   writer.varint(value.length);
-  writer.bytes(value, reserved);
+  writer.bytes(value);
 }

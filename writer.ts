@@ -149,24 +149,26 @@ export class Writer {
     this.#at += value.length;
   }
 
-  /**
-   * Adds bytes. They need no reserved room, and `reserved` of what was reserved is still needed
-   * behind them. Long ones are kept by reference until they are sent.
-   */
-  bytes(value: Uint8Array, reserved = 0): void {
-    const length = value.length;
+  /** Adds bytes, for which no room is reserved. Long ones are kept by reference until they are sent. */
+  bytes(value: Uint8Array): void {
+    const { length, byteOffset, buffer } = value;
     if (length < BY_REFERENCE) {
-      this.reserve(length + reserved);
+      this.reserve(length);
       this.copy(value);
       return;
     }
-    // A short head is copied out, so that its buffer serves on.
-    if (this.#at < BY_REFERENCE && this.#at > 0) {
-      this.#chunks.push(this.#buffer.slice(0, this.#at));
+    const head = this.#buffer.subarray(0, this.#at);
+    let chunk = value as Uint8Array<ArrayBuffer>;
+    if (head.length <= byteOffset && freed.has(chunk.buffer)) {
+      chunk = new Uint8Array(chunk.buffer, byteOffset - head.length, head.length + length);
+      chunk.set(head);
+      this.#at = 0;
+    } else if (head.length < BY_REFERENCE && head.length > 0) {
+      // A short head is copied out, so that its buffer serves on.
+      this.#chunks.push(head.slice());
       this.#at = 0;
     } else this.#seal();
-    this.#chunks.push(value as Uint8Array<ArrayBuffer>);
-    this.reserve(reserved);
+    this.#chunks.push(chunk);
   }
 
   /** Hands over all bytes so far, in order, and starts anew. */

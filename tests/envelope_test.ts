@@ -62,9 +62,15 @@ function comparable({ metadata, ...rest }: Request) {
   return { ...rest, metadata: metadata && [...metadata] };
 }
 
-Deno.test("encodeRequest() writes the bytes that protobuf-es writes", () => {
+Deno.test("encodeRequest() writes the bytes that protobuf-es writes, the payload last", () => {
   fc.assert(fc.property(requests, (request) => {
-    deepEqual(encodeRequest(request), toBinary(RequestSchema, requestMessage(request)));
+    const { payload } = request;
+    const rest = toBinary(
+      RequestSchema,
+      requestMessage({ ...request, payload: new Uint8Array(0) }),
+    );
+    const last = toBinary(RequestSchema, create(RequestSchema, { payload }));
+    deepEqual(encodeRequest(request), new Uint8Array([...rest, ...last]));
   }));
 });
 
