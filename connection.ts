@@ -340,7 +340,7 @@ export abstract class Connection<Call extends Stream>
     this.#checkLength(message.length);
     writeHeader(this.output.writer, stream.id, FrameType.Data, 0, message.length);
     this.output.writer.bytes(message);
-    this.output.send(HEADER_LENGTH + message.length);
+    this.output.send(HEADER_LENGTH + message.length, true);
   }
 
   /** Tells the peer that no more messages come on a stream. */

@@ -10,7 +10,9 @@
 import { recycle, Writer } from "./writer.ts";
 
 /** Bytes that are written at once, so that the peer starts on them while the rest is being made. */
-const EARLY = 1 << 11;
+const EARLY = 1 << 12;
+/** Microtasks without another message of a stream, after which none is waited for. */
+const PAUSE = 8;
 /** Bytes that may wait for the socket before senders have to. */
 const HIGH_WATER = 1 << 18;
 
@@ -29,6 +31,7 @@ export class Output {
   #pending = 0;
   #total = 0;
   #scheduled = false;
+  #urgent = false;
   #running = false;
   #closed = false;
   readonly #waiting = new Set<() => void>();
@@ -58,22 +61,36 @@ export class Output {
     return this.#total;
   }
 
-  /** Sends what was given to the writer. */
-  send(length: number): void {
+  /**
+   * Sends what was given to the writer.
+   *
+   * @param length Its length in bytes.
+   * @param more Whether more is likely to follow: a message of a stream waits for the next ones, as
+   * long as they come without a pause. To write each alone took two thirds of a stream's time.
+   */
+  send(length: number, more = false): void {
     this.#pending += length;
     this.#total += length;
-    if (this.#running) return;
-    if (this.#pending >= EARLY) void this.#run();
-    else if (!this.#scheduled) {
-      this.#scheduled = true;
-      queueMicrotask(this.#endOfTurn);
-    }
+    if (!more) this.#urgent = true;
+    if (!this.#running) this.#go();
   }
 
-  readonly #endOfTurn = (): void => {
+  #go(): void {
+    if (this.#pending >= EARLY) void this.#run();
+    else if (!this.#scheduled) void this.#runSoon();
+  }
+
+  async #runSoon(): Promise<void> {
+    this.#scheduled = true;
+    let quiet = 0;
+    do {
+      const total = this.#total;
+      await undefined;
+      quiet = this.#total === total ? quiet + 1 : 0;
+    } while (!this.#urgent && quiet < PAUSE);
     this.#scheduled = false;
     if (!this.#running && this.#pending > 0) void this.#run();
-  };
+  }
 
   /** Calls back when there is room, or the queue is closed. */
   whenWritable(callback: () => void): void {
@@ -105,7 +122,8 @@ export class Output {
   async #run(): Promise<void> {
     this.#running = true;
     try {
-      while (this.#pending > 0) {
+      do {
+        this.#urgent = false;
         for (const chunk of this.writer.take()) {
           let rest = chunk;
           while (rest.length > 0) {
@@ -118,8 +136,9 @@ export class Output {
           }
           recycle(chunk);
         }
-      }
+      } while (this.#urgent || this.#pending >= EARLY);
       this.#running = false;
+      if (this.#pending > 0) return this.#go();
       this.#flushed?.resolve();
       this.#flushed = undefined;
     } catch (cause) {

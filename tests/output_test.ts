@@ -1,0 +1,89 @@
+// What leaves in which write.
+
+import { connect, createConnectionPair, serve } from "@ttrpc/ttrpc";
+import { deepEqual, equal, ok } from "node:assert/strict";
+import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
+import { Output } from "../output.ts";
+import { testHandlers } from "./fixture.ts";
+
+/** Takes bytes as a socket does that has room, and counts the writes. */
+class Sink {
+  readonly writes: number[][] = [];
+
+  write(bytes: Uint8Array): Promise<number> {
+    this.writes.push([...bytes]);
+    return Promise.resolve(bytes.length);
+  }
+}
+
+function add(output: Output, byte: number, more?: boolean): void {
+  output.writer.bytes(new Uint8Array([byte]));
+  output.send(1, more);
+}
+
+function outputTo(sink: Sink): Output {
+  return new Output(sink, (cause) => {
+    throw cause;
+  });
+}
+
+Deno.test("what is added in one turn leaves in one write", async () => {
+  const sink = new Sink();
+  const output = outputTo(sink);
+  for (const byte of [1, 2, 3]) add(output, byte);
+  equal(sink.writes.length, 0);
+  await output.flushed();
+  add(output, 4);
+  await output.flushed();
+  deepEqual(sink.writes, [[1, 2, 3], [4]]);
+});
+
+Deno.test("messages of a stream wait for those that follow, and for nothing else", async () => {
+  const sink = new Sink();
+  const output = outputTo(sink);
+  for (let byte = 0; byte < 100; byte++) {
+    add(output, byte, true);
+    for (let turns = 0; turns < 5; turns++) await undefined;
+  }
+  await output.flushed();
+  deepEqual(sink.writes, [Array.from({ length: 100 }, (_, byte) => byte)]);
+});
+
+Deno.test("what ends a call takes the messages that wait with it at once", async () => {
+  const sink = new Sink();
+  const output = outputTo(sink);
+  add(output, 1, true);
+  await undefined;
+  add(output, 2);
+  await undefined;
+  await undefined;
+  deepEqual(sink.writes, [[1, 2]]);
+});
+
+Deno.test("a stream of small messages takes few writes, and a pause holds none of them back", async () => {
+  const [near, far] = createConnectionPair();
+  let writes = 0;
+  const counted = {
+    read: (buffer: Uint8Array) => far.read(buffer),
+    write: (bytes: Uint8Array) => (writes++, far.write(bytes)),
+    close: () => far.close(),
+  };
+  const pause = Promise.withResolvers<void>();
+  await using _server = serve({ connection: counted }, (router) =>
+    router.service(TestService, {
+      ...testHandlers,
+      async *count() {
+        for (let value = 0n; value < 500n; value++) yield { value };
+        await pause.promise;
+        yield { value: 500n };
+      },
+    }));
+  await using client = await connect(near);
+  let count = 0n;
+  for await (const { value } of client.service(TestService).count({})) {
+    equal(value, count++);
+    if (value === 499n) pause.resolve(); // which nobody would, if they had to wait for more
+  }
+  equal(count, 501n);
+  ok(writes < 20, `${writes} writes`);
+});
