@@ -4,6 +4,7 @@ import { memory } from "./memory.ts";
 import type { Probe } from "./probe.ts";
 import { settings } from "./settings.ts";
 import { syscalls } from "./syscalls.ts";
+import { tap } from "./tap.ts";
 
 /** All probes. */
-export const probes: readonly Probe[] = [memory, syscalls, coldStart, bundle, settings];
+export const probes: readonly Probe[] = [memory, syscalls, coldStart, bundle, tap, settings];

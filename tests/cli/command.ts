@@ -24,8 +24,13 @@ const MAIN = `${ROOT}cli/main.ts`;
 /** What runs the command: Deno and its arguments, or a compiled binary. */
 export type Program = readonly [program: string, ...args: string[]];
 
-/** The command, run by Deno. */
-export const CLI: Program = [DENO, "run", "--quiet", "--allow-all", MAIN];
+/** The command compiled to a binary, if there is one to be tried. */
+export const BINARY = Deno.env.get("TTRPC_BINARY");
+
+/** The command, run by Deno unless there is that binary. */
+export const CLI: Program = BINARY === undefined
+  ? [DENO, "run", "--quiet", "--allow-all", MAIN]
+  : [BINARY];
 
 /** How a command ended. */
 export interface Ended {
