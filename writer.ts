@@ -151,7 +151,7 @@ export class Writer {
 
   /** Adds bytes, for which no room is reserved. Long ones are kept by reference until they are sent. */
   bytes(value: Uint8Array): void {
-    const { length, byteOffset, buffer } = value;
+    const { length, byteOffset } = value;
     if (length < BY_REFERENCE) {
       this.reserve(length);
       this.copy(value);
@@ -160,6 +160,7 @@ export class Writer {
     const head = this.#buffer.subarray(0, this.#at);
     let chunk = value as Uint8Array<ArrayBuffer>;
     if (head.length <= byteOffset && freed.has(chunk.buffer)) {
+      // The head goes into the room before the bytes, and leaves in one write with them.
       chunk = new Uint8Array(chunk.buffer, byteOffset - head.length, head.length + length);
       chunk.set(head);
       this.#at = 0;

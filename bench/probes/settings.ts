@@ -5,9 +5,14 @@ import { Pair, planOf } from "../run.ts";
 import { workloadNamed } from "../workloads.ts";
 import { contenderNamed, type Probe, type ProbeContext } from "./probe.ts";
 
-/** What can be set for a Deno process: flags of V8, and variables of glibc's allocator. */
+/** The program and all that it imports in one file of JavaScript. */
+const BUNDLED = "deno bundle";
+
+/** What can be set for a Deno process: flags of V8, variables of glibc's allocator; and one file. */
 const SETTINGS = [
   "none",
+  BUNDLED,
+  `${BUNDLED}, --max-semi-space-size=1`,
   "--max-semi-space-size=1",
   "--optimize-for-size",
   "--lite-mode",
@@ -29,7 +34,18 @@ export const settings: Probe = {
     if (context.quick) return;
     const ours = contenderNamed(context, "ours");
     if (!ours) throw new Error("it takes ours");
-    for (const setting of SETTINGS) await under(context, setting, withSetting(ours, setting));
+    const bundle = `${context.socket()}.js`;
+    await output([
+      ...[Deno.execPath(), "bundle", "--quiet", "--minify", "--platform", "deno"],
+      ...["-o", bundle, pathOf("peers/ours.ts")],
+    ]);
+    const bundled = { ...ours, server: [...ours.server.slice(0, -1), bundle] };
+    for (const setting of SETTINGS) {
+      const [contender, flag] = setting.startsWith(BUNDLED)
+        ? [bundled, setting.slice(BUNDLED.length + 2) || "none"]
+        : [ours, setting];
+      await under(context, setting, withSetting(contender, flag));
+    }
     for (const kib of QUEUES) {
       const bytes = String(kib << 10);
       const grown = await output([...ours.server.slice(0, -1), pathOf("peers/unread.ts"), bytes]);
