@@ -60,7 +60,10 @@ async function under(context: ProbeContext, setting: string, contender: Contende
     await using pair = await Pair.start(contender, plan, context.socket());
     const { calls, seconds, rss } = await pair.load();
     context.note(`${name}_calls_per_second`, setting, calls / seconds);
-    if (rss) context.note(`${name}_load_mib`, setting, mib(rss.load));
+    if (rss) {
+      context.note("idle_mib", setting, mib(rss.idle));
+      context.note(`${name}_load_mib`, setting, mib(rss.load));
+    }
     await delay(AFTER_MS);
     await pair.server.ask("gc");
     const { usage } = pair.server;
