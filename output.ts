@@ -2,7 +2,8 @@
  * The write queue of a connection.
  *
  * What is added in one turn of the event loop leaves in one write, or in two if it is much; what is
- * added while a write is under way leaves in the next.
+ * added while a write is under way leaves in the next. A message of a stream waits a moment for the
+ * next one; what ends a call, or starts one, does not.
  *
  * @module
  */

@@ -31,6 +31,20 @@ Deno.test("messages of all sizes come through whole", async () => {
   }
 });
 
+Deno.test("a long message comes whole behind a header of any length, and so does what follows", async () => {
+  await using bed = new TestBed();
+  const service = await bed.service();
+  const payload = new Uint8Array(100_000).map((_, at) => at);
+  const calls = [0, 10, 100, 200, 300, 10_000].map(async (length) => {
+    const metadata = { key: "x".repeat(length) };
+    const reply = await service.echo({ payload, text: "t" }, { metadata, timeoutMs: 60_000 });
+    deepEqual(reply.payload, payload);
+    equal(reply.text, "t");
+    deepEqual(reply.metadata.map(({ value }) => value.length), [length]);
+  });
+  await Promise.all(calls);
+});
+
 Deno.test("what a caller or a handler has sent is still his, however long", async () => {
   await using bed = new TestBed();
   const payload = new Uint8Array(100_000).fill(7);
