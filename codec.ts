@@ -46,8 +46,8 @@ export interface Codec<Message, Init = Message> {
   /**
    * Whether `encode` gives away the bytes that it returns: they have a buffer of their own, to which
    * it keeps no reference. That of a long message is detached, and its memory freed, as soon as it
-   * is sent; where the buffer has room before the bytes, some 100 for most methods, the header is
-   * written there, which saves a write. `false` by default.
+   * is sent; where the buffer has room before the bytes (100 bytes do for most methods), the header
+   * is written there, which saves a write. `false` by default.
    */
   readonly transfers?: boolean | undefined;
 }

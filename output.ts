@@ -67,7 +67,7 @@ export class Output {
    *
    * @param length Its length in bytes.
    * @param more Whether more is likely to follow: a message of a stream waits for the next ones, as
-   * long as they come without a pause. To write each alone took two thirds of a stream's time.
+   * long as they come without a pause. To write each alone takes up to half of a stream's speed.
    */
   send(length: number, more = false): void {
     this.#pending += length;

@@ -68,8 +68,14 @@ export async function bundleForNode(peer: string): Promise<string> {
   await Deno.mkdir(CACHE, { recursive: true });
   const bundle = cached(peer.replace(/\.ts$/, ".mjs"));
   const path = pathOf(`peers/${peer}`);
-  await output([Deno.execPath(), "bundle", "--quiet", "--platform", "deno", "-o", bundle, path]);
+  await bundleTo(bundle, path);
   return bundle;
+}
+
+/** Makes one file of a program and all that it imports. */
+export async function bundleTo(file: string, path: string, ...flags: string[]): Promise<void> {
+  const command = [Deno.execPath(), "bundle", "--quiet", "--platform", "deno", ...flags];
+  await output([...command, "-o", file, path]);
 }
 
 /** What a program prints. Rejects, with what it complains of, if it fails. */

@@ -87,3 +87,22 @@ Deno.test("a stream of small messages takes few writes, and a pause holds none o
   equal(count, 501n);
   ok(writes < 20, `${writes} writes`);
 });
+
+Deno.test("a long message leaves in one write with its header", async () => {
+  const [near, far] = createConnectionPair();
+  const writes: number[] = [];
+  const counted = {
+    read: (buffer: Uint8Array) => near.read(buffer),
+    write: (bytes: Uint8Array) => (writes.push(bytes.length), near.write(bytes)),
+    close: () => near.close(),
+  };
+  await using _server = serve(
+    { connection: far },
+    (router) => router.service(TestService, testHandlers),
+  );
+  await using client = await connect(counted);
+  const payload = new Uint8Array(20_000);
+  await client.service(TestService).echo({ payload }, { timeoutMs: 60_000, metadata: { a: "b" } });
+  equal(writes.length, 1);
+  ok(writes[0]! > payload.length);
+});

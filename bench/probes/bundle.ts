@@ -1,5 +1,5 @@
 import { gzipSync } from "node:zlib";
-import { output, pathOf } from "../build.ts";
+import { bundleTo, pathOf } from "../build.ts";
 import type { Probe } from "./probe.ts";
 
 const BUNDLES = {
@@ -16,10 +16,7 @@ export const bundle: Probe = {
   async run(context) {
     const file = `${context.socket()}.js`;
     for (const [name, source] of Object.entries(BUNDLES)) {
-      await output([
-        ...[Deno.execPath(), "bundle", "--quiet", "--minify", "--platform", "deno"],
-        ...["-o", file, pathOf(`bundles/${source}`)],
-      ]);
+      await bundleTo(file, pathOf(`bundles/${source}`), "--minify");
       const bytes = await Deno.readFile(file);
       context.note("bundle_minified_kib", name, bytes.length / 1024);
       context.note("bundle_compressed_kib", name, gzipSync(bytes, { level: 9 }).length / 1024);

@@ -1,18 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Contender } from "../contenders.ts";
-import { output, pathOf } from "../build.ts";
+import { bundleTo, output, pathOf } from "../build.ts";
 import { Pair, planOf } from "../run.ts";
 import { workloadNamed } from "../workloads.ts";
 import { contenderNamed, type Probe, type ProbeContext } from "./probe.ts";
 
-/** The program and all that it imports in one file of JavaScript. */
-const BUNDLED = "deno bundle";
-
-/** What can be set for a Deno process: flags of V8, variables of glibc's allocator; and one file. */
+/** What can be set for a Deno process: flags of V8, and variables of glibc's allocator. */
 const SETTINGS = [
   "none",
-  BUNDLED,
-  `${BUNDLED}, --max-semi-space-size=1`,
   "--max-semi-space-size=1",
   "--optimize-for-size",
   "--lite-mode",
@@ -20,6 +15,9 @@ const SETTINGS = [
   "MALLOC_TRIM_THRESHOLD_=131072",
   "MALLOC_MMAP_THRESHOLD_=1048576",
 ];
+
+/** What is set for a server that is bundled to one file. */
+const BUNDLED_SETTINGS = ["none", "--max-semi-space-size=1"];
 
 /** How long an idle server is given before its memory is looked at, in milliseconds. */
 const AFTER_MS = 3_000;
@@ -35,16 +33,11 @@ export const settings: Probe = {
     const ours = contenderNamed(context, "ours");
     if (!ours) throw new Error("it takes ours");
     const bundle = `${context.socket()}.js`;
-    await output([
-      ...[Deno.execPath(), "bundle", "--quiet", "--minify", "--platform", "deno"],
-      ...["-o", bundle, pathOf("peers/ours.ts")],
-    ]);
+    await bundleTo(bundle, pathOf("peers/ours.ts"), "--minify");
     const bundled = { ...ours, server: [...ours.server.slice(0, -1), bundle] };
-    for (const setting of SETTINGS) {
-      const [contender, flag] = setting.startsWith(BUNDLED)
-        ? [bundled, setting.slice(BUNDLED.length + 2) || "none"]
-        : [ours, setting];
-      await under(context, setting, withSetting(contender, flag));
+    for (const setting of SETTINGS) await under(context, setting, withSetting(ours, setting));
+    for (const setting of BUNDLED_SETTINGS) {
+      await under(context, `bundled, ${setting}`, withSetting(bundled, setting));
     }
     for (const kib of QUEUES) {
       const bytes = String(kib << 10);

@@ -8,8 +8,8 @@ import { contenderNamed, type Probe, type ProbeContext, smallPlan } from "./prob
 /** What stands between client and server: nothing, a program that forwards, and `ttrpc tap`. */
 const BETWEEN = {
   "direct": undefined,
-  "forwarder": pathOf("peers/forward.ts"),
-  "ttrpc tap": pathOf("../cli/main.ts"),
+  "forwarder": [pathOf("peers/forward.ts")],
+  "ttrpc tap": [pathOf("../cli/main.ts"), "tap"],
 };
 
 /** What `ttrpc tap` adds to a small call, beside the least that anything in between adds. */
@@ -19,8 +19,8 @@ export const tap: Probe = {
     const ours = contenderNamed(context, "ours");
     if (!ours) throw new Error("it takes ours");
     for (let round = 0; round < (context.quick ? 1 : 3); round++) {
-      for (const [name, program] of Object.entries(BETWEEN)) {
-        context.note("call_through_us", name, await latency(context, ours, program));
+      for (const [name, command] of Object.entries(BETWEEN)) {
+        context.note("call_through_us", name, await latency(context, ours, command));
       }
     }
   },
@@ -29,56 +29,58 @@ export const tap: Probe = {
 /** The median latency in microseconds. */
 async function latency(
   context: ProbeContext,
-  { server: [deno = "", ...args], client }: Contender,
-  program: string | undefined,
+  { server, client }: Contender,
+  command: readonly string[] | undefined,
 ): Promise<number> {
   const plan = smallPlan(context);
   const path = context.socket();
-  await using _server = await PeerProcess.start("server", [deno, ...args], path, plan);
-  const between = program && new Between(deno, program, path, context.socket());
-  try {
-    if (between) await between.ready();
-    const peer = await PeerProcess.start("client", client, between ? between.path : path, plan);
-    await using process = peer;
-    await process.ask("load");
-    const { p50Us } = await process.answer<Measured>();
-    return p50Us!;
-  } finally {
-    if (between) await between.end();
-  }
+  await using _server = await PeerProcess.start("server", server, path, plan);
+  await using between = command && await Between.start(command, path, context.socket());
+  await using peer = await PeerProcess.start("client", client, between?.path ?? path, plan);
+  await peer.ask("load");
+  const { p50Us } = await peer.answer<Measured>();
+  return p50Us!;
 }
 
 /** A process that stands between. */
-class Between {
+class Between implements AsyncDisposable {
   /** Where it listens. */
   readonly path: string;
   readonly #process: Deno.ChildProcess;
 
-  constructor(deno: string, program: string, target: string, path: string) {
+  private constructor(command: readonly string[], target: string, path: string) {
     this.path = path;
-    const tapping = program.includes("/cli/") ? ["tap"] : [];
-    this.#process = new Deno.Command(deno, {
-      args: ["run", "--quiet", "--allow-all", program, ...tapping, path, target],
+    this.#process = new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "--allow-all", ...command, path, target],
       stdin: "null",
       stdout: "null",
       stderr: "null",
     }).spawn();
   }
 
-  /** Waits until it listens. */
-  async ready(): Promise<void> {
-    for (;;) {
-      try {
-        await Deno.stat(this.path);
-        return;
-      } catch {
-        await delay(10);
-      }
+  /** Starts it, and waits until it listens. */
+  static async start(command: readonly string[], target: string, path: string): Promise<Between> {
+    const between = new Between(command, target, path);
+    let ended = false;
+    void between.#process.status.then(() => ended = true);
+    while (!await exists(path)) {
+      if (ended) throw new Error(`${command.join(" ")} has ended`);
+      await delay(10);
     }
+    return between;
   }
 
-  async end(): Promise<void> {
+  async [Symbol.asyncDispose](): Promise<void> {
     this.#process.kill();
     await this.#process.status;
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.stat(path);
+    return true;
+  } catch {
+    return false;
   }
 }
