@@ -166,6 +166,8 @@ export interface ByteConnection {
    * @returns How many, at least one.
    */
   write(bytes: Uint8Array): Promise<number>;
+  /** Half-closes: tells the peer that no more bytes come, while reading goes on. */
+  closeWrite?(): Promise<void>;
   /** Closes both directions. Reads and writes under way settle, in whatever way. */
   close(): void;
   /** Lets the connection keep the process alive, as it does at first. */

@@ -6,35 +6,38 @@
  * stops reading until consumers catch up, which slows the peer down through the socket. A stream
  * that holds up others in this way for too long, while its consumer takes nothing, is dropped.
  *
+ * Whom it holds up may be behind it in the socket, unread. So a connection that does not know reads
+ * ahead, a sixteenth of its limit at a time, until it sees somebody; or until so much waits that it
+ * has to assume it, which is three quarters over the limit.
+ *
  * @module
  */
 
 import type { Limits } from "./limits.ts";
-import type { Stream } from "./stream.ts";
 
-/** Decides about streams that hold up their connection. */
-export interface BacklogOwner {
-  /** Whether somebody suffers from these streams, whose consumers have taken nothing for long. */
-  holdsUp(idle: readonly Stream[]): boolean;
-  /** Ends such a stream, and drops what waits on it. */
-  drop(stream: Stream): void;
+/** The messages that wait on one stream. */
+export interface Waiting {
+  /** What they are taken to use in memory, in bytes. */
+  readonly queuedBytes: number;
+  /** Whether one was taken since this was last set to `false`. */
+  taken: boolean;
+  /** Gives those that have come since the last time memory of their own. */
+  keep(): void;
 }
 
 /** What waits on all streams of a connection. */
-export class Backlog {
+export class Backlog<Queue extends Waiting = Waiting> {
   readonly #limits: Readonly<Limits>;
-  readonly #owner: BacklogOwner;
-  readonly #streams = new Set<Stream>();
+  readonly #queues = new Set<Queue>(); // with something in them
+  readonly #fresh = new Set<Queue>(); // with something that came with the last read
   #bytes = 0;
-  #resume: (() => void) | undefined;
+  #ahead = 0; // bytes beyond the limit that may be read
+  #unlimited = false;
+  #room: PromiseWithResolvers<void> | undefined;
 
-  /**
-   * @param limits The bounds.
-   * @param owner The connection.
-   */
-  constructor(limits: Readonly<Limits>, owner: BacklogOwner) {
+  /** @param limits The bounds. */
+  constructor(limits: Readonly<Limits>) {
     this.#limits = limits;
-    this.#owner = owner;
   }
 
   /** What the messages are taken to use in memory. */
@@ -44,50 +47,85 @@ export class Backlog {
 
   /** Whether the connection should not read on. */
   get full(): boolean {
-    return this.#bytes >= this.#limits.connectionQueueBytes;
+    return this.#bytes >= this.#limits.connectionQueueBytes + this.#ahead && !this.#unlimited;
+  }
+
+  /** Whether the connection reads beyond its limit, to see whom it holds up. */
+  get readsAhead(): boolean {
+    return this.#ahead > 0;
   }
 
   /** What waits on a stream has changed by so many bytes. */
-  change(stream: Stream, bytes: number): void {
+  change(queue: Queue, bytes: number): void {
     this.#bytes += bytes;
-    if (stream.queuedBytes > 0) this.#streams.add(stream);
-    else this.#streams.delete(stream);
-    if (!this.full) this.release();
+    if (bytes > 0) {
+      this.#fresh.add(queue);
+      if (queue.queuedBytes === bytes) this.#queues.add(queue);
+    } else {
+      if (queue.queuedBytes === 0) this.#queues.delete(queue);
+      if (this.#ahead > 0 && this.#bytes < this.#limits.connectionQueueBytes) this.#ahead = 0;
+      if (this.#room && !this.full) this.release();
+    }
   }
 
   /** More is about to come: what waits now has to keep. */
   keep(): void {
-    for (const stream of this.#streams) stream.keep();
+    if (this.#fresh.size === 0) return;
+    for (const queue of this.#fresh) queue.keep();
+    this.#fresh.clear();
   }
 
   /** Settles when the connection may read on. */
-  async room(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#resume = resolve;
-    const { stallTimeoutMs } = this.#limits;
-    for (const stream of this.#streams) stream.taken = false;
-    const timer = stallTimeoutMs === 0
-      ? undefined
-      : setInterval(() => this.#dropIdle(), stallTimeoutMs);
-    await promise;
-    clearInterval(timer);
+  room(): Promise<void> {
+    if (!this.full) return Promise.resolve();
+    this.#room ??= Promise.withResolvers();
+    return this.#room.promise;
   }
 
-  /** Lets the connection go on, for it has ended. */
-  release(): void {
-    this.#resume?.();
-    this.#resume = undefined;
+  /** Lets the connection read on now, whatever waits: for good, if what comes is bounded. */
+  release(unlimited = false): void {
+    this.#unlimited ||= unlimited;
+    this.#room?.resolve();
+    this.#room = undefined;
   }
 
-  #dropIdle(): void {
-    const idle = [...this.#streams].filter((stream) => !stream.taken);
-    for (const stream of this.#streams) stream.taken = false;
-    if (idle.length === 0 || !this.#owner.holdsUp(idle)) return;
-    // Many short queues can fill a connection, too. Then the longest go, until there is room.
-    const enough = this.#limits.connectionQueueBytes / 2;
-    for (const stream of idle.toSorted((a, b) => b.queuedBytes - a.queuedBytes)) {
-      const stalled = stream.queuedBytes > this.#limits.streamQueueBytes;
-      if (stalled || this.#bytes > enough) this.#owner.drop(stream);
+  /**
+   * The streams whose consumers have taken nothing since the last time.
+   *
+   * @returns The streams, those on which most waits first.
+   */
+  idle(): Queue[] {
+    const idle = [...this.#queues].filter((queue) => !queue.taken);
+    for (const queue of this.#queues) queue.taken = false;
+    return idle.sort((a, b) => b.queuedBytes - a.queuedBytes);
+  }
+
+  /**
+   * Lets the connection read some more.
+   *
+   * @returns Whether it may: not if too much waits already.
+   */
+  readAhead(): boolean {
+    const { connectionQueueBytes } = this.#limits;
+    if (this.#bytes > 1.75 * connectionQueueBytes) return false;
+    this.#ahead = this.#bytes - connectionQueueBytes + Math.ceil(connectionQueueBytes / 16);
+    this.release();
+    return true;
+  }
+
+  /**
+   * Whom to drop of streams that hold up others: those on which much waits; and, since many short
+   * queues can fill a connection, too, the longest of the others until there is room.
+   *
+   * @param idle As {@linkcode Backlog.idle} returns them.
+   * @returns The streams.
+   */
+  *worst(idle: readonly Queue[]): Generator<Queue> {
+    const { streamQueueBytes, connectionQueueBytes } = this.#limits;
+    for (const queue of idle) {
+      if (queue.queuedBytes > streamQueueBytes || this.#bytes > connectionQueueBytes / 2) {
+        yield queue;
+      }
     }
   }
 }

@@ -12,42 +12,43 @@ import {
   nameOf,
   parseAddress,
 } from "./address.ts";
-import { Call, Guard, withDefaults } from "./call.ts";
-import { ClientConnection, closedOutcome } from "./client_connection.ts";
+import { takeDefaults, takeOptions } from "./call_options.ts";
+import { ClientCall, type ClientKeeper } from "./client_call.ts";
+import { ClientConnection, closedStatus } from "./client_connection.ts";
 import { bytesCodec } from "./codec.ts";
-import { Deadlines } from "./deadline.ts";
-import { dial, type DialOptions } from "./dial.ts";
-import { type Limits, resolveLimits } from "./limits.ts";
+import { Deadlines } from "./deadlines.ts";
+import { dial, type Dialler, type DialOptions, isDialler, open } from "./dial.ts";
+import type { InterceptedRequest, Interceptor } from "./interceptor.ts";
 import {
-  intercept,
-  interceptedRequest,
-  interceptedResponse,
-  type Interceptor,
-} from "./interceptor.ts";
-import { decodeMessage, DeferredMessages, encodeMessage, ReceivedMessages } from "./messages.ts";
-import { Metadata, type MetadataInit } from "./metadata.ts";
+  type Caller,
+  type Guard,
+  interceptedCaller,
+  type InterceptingClient,
+} from "./intercepted.ts";
+import { type Limits, resolveLimits } from "./limits.ts";
+import { decodeMessage, encodeMessage, ReceivedMessages } from "./messages.ts";
+import { Method } from "./method.ts";
+import { Reconnect, type ReconnectOptions } from "./reconnect.ts";
 import {
   type AnyService,
   type CallDefaults,
   type CallOptions,
   type Messages,
   type MessageStream,
-  Method,
   methodsOf,
   type ServiceClient,
 } from "./service.ts";
-import { Reconnect, type ReconnectOptions } from "./reconnect.ts";
 import { type Stats, Tally } from "./stats.ts";
-import type { RpcError } from "./status.ts";
-import { type CallKeeper, outcomeError, outcomeOf } from "./stream.ts";
+import { type RpcError, type Status, statusError, statusOf } from "./status.ts";
 import { tell } from "./tell.ts";
+import { Timers } from "./timer.ts";
 import { NO_BYTES } from "./writer.ts";
 
 /** What {@linkcode connect} may be told. */
 export interface ConnectOptions extends DialOptions {
   /** For calls that do not say otherwise. */
   defaults?: CallDefaults | undefined;
-  /** What stands around every call, the outermost first. */
+  /** Code around every call: interceptors, outermost first. */
   interceptors?: readonly Interceptor[] | undefined;
   /** The bounds of the connection, where they differ from the defaults. */
   limits?: Partial<Limits> | undefined;
@@ -72,8 +73,9 @@ export interface ConnectOptions extends DialOptions {
  * Over a unix socket it needs `--allow-net=unix:PATH --allow-read=PATH --allow-write=PATH`, over
  * TCP `--allow-net=HOST:PORT`.
  *
- * @param address Where it listens, in any form of {@linkcode Address}; or a connection that is
- * open already, which is the client's from now on.
+ * @param address Where it listens, in any form of {@linkcode Address}; or a {@linkcode Dialler}, a
+ * way to connect of one's own; or a connection that is open already, which is the client's from now
+ * on.
  * @param options How to connect, and how to call.
  * @returns The client. Dispose of it, or close it, when done.
  * @throws {TypeError | RangeError} If the address or an option makes no sense.
@@ -97,25 +99,46 @@ export interface ConnectOptions extends DialOptions {
  * ```
  */
 export async function connect(
-  address: Address | ByteConnection,
+  address: Address | Dialler | ByteConnection,
   options: ConnectOptions = {},
 ): Promise<Client> {
   const limits = resolveLimits(options.limits);
+  const timers = new Timers();
   if (isByteConnection(address)) {
     if (options.reconnect) {
       throw new TypeError("Cannot reconnect to an open connection: it has no address to dial");
     }
-    return new Client(address, nameOf(address), limits, options);
+    return new Client(address, { name: nameOf(address), limits, timers, options });
   }
-  const parsed = parseAddress(address);
+  const dialler = isDialler(address) ? address : addressDialler(parseAddress(address));
   const { reconnect, waitForReady } = options;
-  const again = !reconnect ? undefined : new Reconnect(
-    (signal) => dial(parsed, { signal, waitForReady }),
-    reconnect === true ? {} : reconnect,
+  const again = new Reconnect(
+    (signal) => dial(dialler, { signal, waitForReady }, timers),
+    typeof reconnect === "object" ? reconnect : {},
+    timers,
   );
-  const conn = await dial(parsed, options);
-  return new Client(conn, formatAddress(parsed), limits, options, again);
+  const conn = await dial(dialler, options, timers);
+  const name = dialler.name ?? UNNAMED_DIALLER;
+  return new Client(conn, { name, limits, timers, options, again });
 }
+
+/** What a client is made of beside its connection. */
+interface ClientParts {
+  /** The server's address, if there is one. */
+  readonly name: string | undefined;
+  readonly limits: Readonly<Limits>;
+  readonly timers: Timers;
+  readonly options: ConnectOptions;
+  /** Makes another connection, if that is possible. */
+  readonly again?: Reconnect;
+}
+
+/** How a call is to be made. */
+type CallParts = [
+  options: CallOptions | undefined,
+  defaults: CallDefaults | undefined,
+  guard?: Guard,
+];
 
 /** A connection to a server. {@linkcode connect} makes one. */
 export class Client implements AsyncDisposable {
@@ -126,35 +149,57 @@ export class Client implements AsyncDisposable {
   readonly closed: Promise<void>;
   /** The address of the server, as text. */
   readonly address: string;
-  readonly #options: ConnectOptions;
+  readonly #name: string | undefined;
   readonly #limits: Readonly<Limits>;
-  readonly #keeper: CallKeeper = {
+  readonly #timers: Timers;
+  readonly #again: Reconnect | undefined;
+  readonly #reconnects: boolean;
+  readonly #defaults: CallDefaults | undefined;
+  readonly #interceptors: readonly Interceptor[];
+  readonly #onClose: ConnectOptions["onClose"];
+  readonly #keeper: ClientKeeper = {
     deadlines: new Deadlines(),
     tally: new Tally(),
+    waiting: new Set(),
   };
-  readonly #reconnect: Reconnect | undefined;
-  readonly #connections = new Set<ClientConnection>();
+  readonly #intercepting: InterceptingClient;
   readonly #guards = new Set<Guard>();
+  readonly #raw = new Map<string, Caller>();
+  readonly #connections = new Set<ClientConnection>();
+  readonly #running = new Set<ClientConnection>();
   readonly #end = Promise.withResolvers<void>();
-  #connection: ClientConnection;
-  #connecting: Promise<ClientConnection> | undefined;
-  #closing = false;
+  #current: ClientConnection;
+  #connecting = false;
+  #closing: Status | undefined; // how calls end once the client is closed
   #unref = false;
 
   /** Use {@linkcode connect}. */
-  constructor(
-    conn: ByteConnection,
-    address: string,
-    limits: Readonly<Limits>,
-    options: ConnectOptions,
-    reconnect?: Reconnect,
-  ) {
-    this.address = address;
+  constructor(conn: ByteConnection, parts: ClientParts) {
+    const { name, limits, timers, options, again } = parts;
+    this.address = name ?? "an open connection";
     this.closed = this.#end.promise;
+    this.#name = name;
     this.#limits = limits;
-    this.#options = options;
-    this.#reconnect = reconnect;
-    this.#connection = this.#attach(conn);
+    this.#timers = timers;
+    this.#again = again;
+    this.#reconnects = Boolean(options.reconnect);
+    this.#defaults = takeDefaults(options.defaults);
+    this.#interceptors = [...options.interceptors ?? []];
+    this.#onClose = options.onClose;
+    const closing = () => this.#closing;
+    this.#intercepting = {
+      address: this.address,
+      deadlines: this.#keeper.deadlines,
+      guards: this.#guards,
+      get closed() {
+        return closing();
+      },
+      call: (guard, method, request) =>
+        method.serverStreaming
+          ? this.#stream(method, request.message, request, undefined, guard)
+          : this.#single(method, request.message, request, undefined, guard),
+    };
+    this.#current = this.#attach(conn);
   }
 
   /**
@@ -171,12 +216,13 @@ export class Client implements AsyncDisposable {
     service: Service,
     defaults?: CallDefaults,
   ): ServiceClient<Service> {
-    const both = withDefaults(defaults, this.#options.defaults);
-    const client: Record<string, unknown> = {};
+    const both = takeDefaults(defaults, this.#defaults);
+    const client = {};
     for (const [name, method] of methodsOf(service)) {
       const call = this.#caller(method);
-      client[name] = (request: unknown, options?: CallOptions) =>
-        call(request, withDefaults(options, both));
+      const value = (request: unknown, options?: CallOptions) => call(request, options, both);
+      // An assignment would take a method called `__proto__` for something else.
+      Object.defineProperty(client, name, { value, enumerable: true, writable: true });
     }
     return client as ServiceClient<Service>;
   }
@@ -187,8 +233,8 @@ export class Client implements AsyncDisposable {
    * @param service The full name of the service, such as `pkg.Service`.
    * @param method The name of the method, such as `SayHello`.
    * @param request The request of a unary method, or an iterable with those of a client-streaming
-   * one. The bytes belong to the call
-   * from now on: they may be on their way still when it has settled, if it was given up.
+   * one. The bytes belong to the call from now on: they may be on their way still when it has
+   * settled, if it was given up.
    * @param options How to call.
    * @returns The response, encoded.
    * @throws {RpcError} If the call does not succeed.
@@ -210,8 +256,8 @@ export class Client implements AsyncDisposable {
     options?: CallOptions,
   ): Promise<Uint8Array> {
     const kind = request instanceof Uint8Array ? "unary" : "client_streaming";
-    const call = this.#caller(rawMethod(service, method, kind));
-    return call(request, withDefaults(options, this.#options.defaults)) as Promise<Uint8Array>;
+    const call = this.#rawCaller(service, method, kind);
+    return call(request, options, this.#defaults) as Promise<Uint8Array>;
   }
 
   /**
@@ -220,8 +266,8 @@ export class Client implements AsyncDisposable {
    * @param service The full name of the service, such as `pkg.Service`.
    * @param method The name of the method, such as `Watch`.
    * @param request The request of a server-streaming method, or an iterable with those of a
-   * bidirectional one. The bytes belong to the call
-   * from now on: they may be on their way still when it has settled, if it was given up.
+   * bidirectional one. The bytes belong to the call from now on: they may be on their way still
+   * when it has settled, if it was given up.
    * @param options How to call.
    * @returns The responses, encoded.
    */
@@ -232,10 +278,8 @@ export class Client implements AsyncDisposable {
     options?: CallOptions,
   ): MessageStream<Uint8Array> {
     const kind = request instanceof Uint8Array ? "server_streaming" : "bidi_streaming";
-    const call = this.#caller(rawMethod(service, method, kind));
-    return call(request, withDefaults(options, this.#options.defaults)) as MessageStream<
-      Uint8Array
-    >;
+    const call = this.#rawCaller(service, method, kind);
+    return call(request, options, this.#defaults) as MessageStream<Uint8Array>;
   }
 
   /**
@@ -244,187 +288,183 @@ export class Client implements AsyncDisposable {
    * @returns The numbers, at this moment.
    */
   stats(): Stats {
-    return this.#keeper.tally.stats([...this.#connections]);
+    const open = [...this.#connections].map(({ connection }) => connection);
+    return this.#keeper.tally.stats(open);
   }
 
   /** Lets the connection keep the process alive, as it does at first. */
   ref(): void {
     this.#unref = false;
     this.#keeper.deadlines.ref();
-    for (const connection of this.#connections) connection.ref();
+    this.#timers.ref();
+    for (const { connection } of this.#connections) connection.ref();
   }
 
-  /** Lets the process end while the connection is open. */
+  /** Lets the process end while the connection is open, or is being made. */
   unref(): void {
     this.#unref = true;
     this.#keeper.deadlines.unref();
-    for (const connection of this.#connections) connection.unref();
+    this.#timers.unref();
+    for (const { connection } of this.#connections) connection.unref();
   }
 
-  /** Closes the connection at once. Calls in flight end with `CANCELLED`. */
+  /**
+   * Closes the client at once. Calls in flight end with `CANCELLED`. A connection without any ends
+   * as soon as the server has read what was sent before; {@linkcode Client.closed} tells when.
+   */
   close(): void {
-    this.#closing = true;
-    this.#reconnect?.close();
+    this.#closing ??= closedStatus(this.#name);
+    this.#again?.close();
     for (const connection of [...this.#connections]) connection.close();
-    for (const guard of this.#guards) guard.end(closedOutcome(this.address));
+    for (const call of this.#keeper.waiting) call.end(this.#closing);
+    for (const guard of this.#guards) guard.end(this.#closing);
     this.#settle();
   }
 
-  /** Closes the connection, and waits until nothing of it is left. */
+  /** Closes the client, and waits until nothing of it is left. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
     await this.closed;
   }
 
-  /** What calls a method, with the interceptors around it. */
-  #caller(method: Method): (request: unknown, options: CallOptions) => unknown {
-    const { interceptors } = this.#options;
-    if (!interceptors || interceptors.length === 0) {
-      return method.serverStreaming
-        ? (request, options) => this.#stream(method, request, options)
-        : (request, options) => this.#single(method, request, options);
+  /** What makes the calls of a method, with the interceptors around them. */
+  #caller(method: Method): Caller {
+    if (this.#interceptors.length > 0) {
+      return interceptedCaller(this.#interceptors, method, this.#intercepting);
     }
-    const invoke = intercept(interceptors, async ({ message, ...options }) =>
-      interceptedResponse(
-        method,
-        method.serverStreaming
-          ? this.#stream(method, message, options)
-          : await this.#single(method, message, options),
-      ));
-    const call = async (request: unknown, options: CallOptions, guard: Guard) => {
-      const { timeoutMs, signal } = options;
-      const metadata = new Metadata(options.metadata);
-      const chain = invoke(interceptedRequest(method, request, { metadata, timeoutMs, signal }));
-      const outcome = guard.over.then((outcome) => ({ outcome }));
-      const first = await Promise.race([chain, outcome]);
-      if ("outcome" in first) throw outcomeError(first.outcome, method.path);
-      return first.message;
-    };
-    if (method.serverStreaming) {
-      return (request, options) => this.#deferred(method, request, options, call);
+    return method.serverStreaming
+      ? (request, options, defaults) => this.#stream(method, request, options, defaults)
+      : (request, options, defaults) => this.#single(method, request, options, defaults);
+  }
+
+  #rawCaller(service: string, name: string, methodKind: Method["kind"]): Caller {
+    const key = `${methodKind} ${service}/${name}`;
+    let caller = this.#raw.get(key);
+    if (!caller) {
+      const codec = bytesCodec;
+      caller = this.#caller(new Method(service, { name, methodKind, input: codec, output: codec }));
+      // A proxy calls what its own callers name, which can be anything.
+      if (this.#raw.size === MOST_RAW_METHODS) this.#raw.clear();
+      this.#raw.set(key, caller);
     }
-    return async (request, options) => {
-      const guard = this.#guard(options);
-      try {
-        return await call(request, options, guard);
-      } finally {
-        this.#unguard(guard);
-      }
-    };
-  }
-
-  #deferred(
-    method: Method,
-    request: unknown,
-    { metadata, timeoutMs, signal }: CallOptions,
-    call: (request: unknown, options: CallOptions, guard: Guard) => Promise<unknown>,
-  ): MessageStream<unknown> {
-    const guard = this.#guard({ timeoutMs, signal });
-    const leaving = new AbortController();
-    const either = signal ? AbortSignal.any([signal, leaving.signal]) : leaving.signal;
-    const messages = call(request, { metadata, timeoutMs, signal: either }, guard);
-    const over = guard.over.then((outcome) => {
-      leaving.abort();
-      throw outcomeError(outcome, method.path);
-    });
-    return new DeferredMessages(messages as Promise<Messages<unknown>>, over, () => {
-      this.#unguard(guard);
-      leaving.abort();
-    });
-  }
-
-  #guard(options: CallOptions): Guard {
-    const guard = new Guard(options, this.#keeper.deadlines);
-    this.#guards.add(guard);
-    if (this.#closing) guard.end(closedOutcome(this.address));
-    return guard;
-  }
-
-  #unguard(guard: Guard): void {
-    guard.release();
-    this.#guards.delete(guard);
+    return caller;
   }
 
   // `async`, and the error made here, so that its stack leads to the caller.
-  async #single(method: Method, request: unknown, options: CallOptions): Promise<unknown> {
-    const call = this.#start(method, request, options);
+  async #single(method: Method, request: unknown, ...how: CallParts): Promise<unknown> {
+    const call = this.#start(method, request, ...how);
     const response = await call.receive();
-    if (response === undefined) throw outcomeError(call.outcome!, method.path);
-    return decodeMessage(method.output, response, method.path);
+    if (response === undefined) throw statusError(call.status!, method.path);
+    return decodeMessage(call, method.output, response);
   }
 
-  #stream(method: Method, request: unknown, options: CallOptions): MessageStream<unknown> {
-    const call = this.#start(method, request, options);
-    return new ReceivedMessages(call, method.output);
+  #stream(method: Method, request: unknown, ...how: CallParts): MessageStream<unknown> {
+    return new ReceivedMessages(this.#start(method, request, ...how), method.output);
   }
 
-  #start(method: Method, request: unknown, options: CallOptions): Call {
-    const message = method.clientStreaming
-      ? NO_BYTES
-      : encodeMessage(method.input, request, method.path);
-    const metadata = options.metadata && asMetadata(options.metadata);
-    const call = new Call(method, options, this.#keeper);
-    const connection = this.#connection;
-    if (this.#closing) call.end(closedOutcome(this.address));
-    else if (connection.usable || !this.#reconnect) {
-      connection.open(call, metadata, message, request);
-    } else void this.#startLater(call, metadata, message, request);
+  #start(
+    method: Method,
+    message: unknown,
+    options: CallOptions | undefined,
+    defaults: CallDefaults | undefined,
+    guard?: Guard,
+  ): ClientCall {
+    const settings = guard?.attempt(options as InterceptedRequest) ??
+      takeOptions(options, defaults);
+    const { metadata } = settings;
+    const request = method.clientStreaming
+      ? { payload: NO_BYTES, metadata, messages: message as Messages<unknown> }
+      : {
+        payload: encodeMessage(method.input, message, method.path),
+        metadata,
+        messages: undefined,
+      };
+    const call = new ClientCall(method, settings, request, this.#keeper);
+    guard?.attempted(call);
+    if (call.status) return call;
+    const current = this.#current;
+    if (this.#closing) call.end(this.#closing);
+    else if (current.usable || !this.#mayConnect) current.open(call);
+    else this.#wait(call);
     return call;
   }
 
-  /** Starts a call on a new connection. Never rejects: what goes wrong is the call's outcome. */
-  async #startLater(
-    call: Call,
-    metadata: Metadata | undefined,
-    message: Uint8Array,
-    request: unknown,
-  ): Promise<void> {
-    try {
-      const connection = await (this.#connecting ??= this.#connectAgain(this.#reconnect!));
-      connection.open(call, metadata, message, request);
-    } catch (error) {
-      call.end(outcomeOf(error));
-    }
+  /** Whether there can be another connection than the present one. */
+  get #mayConnect(): boolean {
+    return this.#again !== undefined && (this.#reconnects || this.#current.exhausted);
   }
 
-  async #connectAgain(reconnect: Reconnect): Promise<ClientConnection> {
+  /** Keeps a call until there is a connection. */
+  #wait(call: ClientCall): void {
+    this.#keeper.waiting.add(call);
+    if (!this.#connecting) void this.#connect(this.#again!);
+  }
+
+  /** Makes another connection for the calls that wait. If that fails, they fail. Never rejects. */
+  async #connect(again: Reconnect): Promise<void> {
+    const { waiting } = this.#keeper;
+    this.#connecting = true;
     try {
-      const conn = await reconnect.attempt();
-      this.#connection = this.#attach(conn);
-      if (this.#closing) this.#connection.close();
-      return this.#connection;
-    } finally {
-      this.#connecting = undefined;
-      this.#settle();
+      const old = this.#current;
+      this.#current = this.#attach(await again.attempt());
+      if (this.#closing) this.#current.close();
+      else void old.retire();
+      for (const call of takeAll(waiting)) this.#current.open(call);
+    } catch (error) {
+      const status = statusOf(error);
+      for (const call of takeAll(waiting)) call.end(status);
     }
+    this.#connecting = false;
+    this.#settle();
   }
 
   #attach(conn: ByteConnection): ClientConnection {
-    const connection = new ClientConnection(conn, this.address, this.#limits, (error) => {
-      this.#connections.delete(connection);
-      this.#keeper.tally.disconnect(connection);
-      tell(this.#options.onClose, error);
+    const connection = new ClientConnection({
+      conn,
+      name: this.#name,
+      limits: this.#limits,
+      timers: this.#timers,
+      onExhausted: (call) => {
+        if (this.#mayConnect && !this.#closing) this.#wait(call);
+        else call.end(this.#closing ?? connection.exhaustedStatus);
+      },
+      onEnd: (failure) => {
+        this.#connections.delete(connection);
+        this.#keeper.tally.disconnect(connection.connection);
+        tell(this.#onClose, failure && statusError(failure));
+      },
     });
     this.#connections.add(connection);
-    this.#reconnect?.connected();
-    if (this.#unref) connection.unref();
-    void connection.run().then(() => this.#settle());
+    this.#running.add(connection);
+    this.#again?.connected();
+    if (this.#unref) connection.connection.unref();
+    void connection.connection.run().then(() => {
+      this.#running.delete(connection);
+      this.#settle();
+    });
     return connection;
   }
 
   /** Finds out whether this was the end. */
   #settle(): void {
-    if (!this.#connection.over || this.#connections.size > 0 || this.#connecting) return;
-    if (this.#reconnect && !this.#closing) return;
+    if (this.#running.size > 0 || this.#connecting) return;
+    if (this.#mayConnect && !this.#closing) return;
     this.#keeper.deadlines.close();
     this.#end.resolve();
   }
 }
 
-function asMetadata(init: MetadataInit): Metadata {
-  return init instanceof Metadata ? init : new Metadata(init);
+/** Raw methods that are remembered, so that calling one again is as cheap as calling a typed one. */
+const MOST_RAW_METHODS = 1_024;
+
+function takeAll<T>(set: Set<T>): T[] {
+  const all = [...set];
+  set.clear();
+  return all;
 }
 
-function rawMethod(service: string, name: string, methodKind: Method["kind"]): Method {
-  return new Method(service, { name, methodKind, input: bytesCodec, output: bytesCodec });
+function addressDialler(address: ReturnType<typeof parseAddress>): Dialler {
+  return { dial: (signal) => open(address, signal), name: formatAddress(address) };
 }
+
+const UNNAMED_DIALLER = "a dialler";

@@ -5,76 +5,160 @@
  */
 
 import type { ByteConnection } from "./address.ts";
-import type { Call } from "./call.ts";
-import { Connection } from "./connection.ts";
-import { decodeResponse } from "./envelope.ts";
-import { FrameFlag, FrameType, oversizedError } from "./framing.ts";
+import type { ClientCall } from "./client_call.ts";
+import { Connection, type Role } from "./connection.ts";
+import { decodeResponse, requestLength, writeRequest } from "./envelope.ts";
+import {
+  checkLength,
+  FrameFlag,
+  FrameType,
+  HEADER_LENGTH,
+  oversizedError,
+  writeHeader,
+} from "./framing.ts";
 import type { Limits } from "./limits.ts";
-import type { Metadata } from "./metadata.ts";
-import type { Messages } from "./service.ts";
-import { Code, RpcError } from "./status.ts";
-import { type Outcome, outcomeOf, type Stream, SUCCESS } from "./stream.ts";
+import { Code, describe, OK, type Status, statusOf } from "./status.ts";
+import type { Timers } from "./timer.ts";
 
 const LARGEST_ID = 2 ** 32 - 1;
+/** How long a client that is closed waits for its server to close, too, in milliseconds. */
+const LINGER_MS = 100;
 const LONGEST_TIMEOUT = 2n ** 63n - 1n;
 
-/** The connection to a server. */
-export class ClientConnection extends Connection<Call> {
-  #nextId: number;
-  readonly #onEnd: (error: RpcError | undefined) => void;
-  #error: RpcError | undefined;
+/** What a client tells its connections. */
+export interface ClientConnectionOptions {
+  /** The open connection. */
+  readonly conn: ByteConnection;
+  /** The server's address, if there is one. */
+  readonly name: string | undefined;
+  /** The bounds. */
+  readonly limits: Readonly<Limits>;
+  /** The client's timers. */
+  readonly timers: Timers;
+  /** Takes a call for which there is no stream id left. */
+  readonly onExhausted: (call: ClientCall) => void;
+  /** Called when the connection has ended, with the reason if it was lost. */
+  readonly onEnd: (failure: Status | undefined) => void;
+  /** The first stream id: odd, 1 by default. */
+  readonly firstId?: number | undefined;
+}
 
-  constructor(
-    conn: ByteConnection,
-    name: string,
-    limits: Readonly<Limits>,
-    onEnd: (error: RpcError | undefined) => void,
-    firstId = 1,
-  ) {
-    super(conn, name, limits);
+/** The connection to a server. */
+export class ClientConnection implements Role {
+  /** The connection. */
+  readonly connection: Connection<ClientCall>;
+  readonly accepts = false;
+  readonly #options: ClientConnectionOptions;
+  #nextId: number;
+  #unanswered = 0; // calls that the server works on, as far as is known
+  #over: Status | undefined; // how calls end from now on
+
+  /** @param options What it needs. */
+  constructor(options: ClientConnectionOptions) {
+    const { conn, name, limits, timers, firstId = 1 } = options;
+    this.#options = options;
     this.#nextId = firstId;
-    this.#onEnd = onEnd;
+    this.connection = new Connection(conn, name, limits, timers, this);
+  }
+
+  /** Whether it has no stream ids left. */
+  get exhausted(): boolean {
+    return this.#nextId > LARGEST_ID;
   }
 
   /** Whether it can take another call. */
   get usable(): boolean {
-    return !this.closed && this.#nextId <= LARGEST_ID;
+    const { closed, writeError } = this.connection;
+    return !closed && writeError === undefined && !this.exhausted;
   }
 
-  /** Sends a call's Request, as soon as there is room. What goes wrong is the call's outcome. */
-  open(call: Call, metadata: Metadata | undefined, message: Uint8Array, requests: unknown): void {
-    call.host = this;
-    if (call.outcome || !this.congested) this.#open(call, metadata, message, requests);
-    else void call.writable().then(() => this.#open(call, metadata, message, requests));
+  /** Sends a call's Request, as soon as there is room. What goes wrong is the call's status. */
+  open(call: ClientCall): void {
+    call.attach(this.connection);
+    if (call.congested) void call.writable().then(() => this.#open(call));
+    else this.#open(call);
   }
 
-  #open(call: Call, metadata: Metadata | undefined, payload: Uint8Array, requests: unknown): void {
-    if (call.outcome) return;
-    if (this.closed) return call.end(this.closedOutcome());
+  #open(call: ClientCall): void {
+    if (call.status) return;
+    if (this.exhausted) return this.#options.onExhausted(call);
+    if (!this.usable) return call.end(this.#unusable());
+    const { payload, metadata, messages } = call.request!;
     const { method } = call;
-    if (this.#nextId > LARGEST_ID) {
-      return call.end(unavailable(`connection to ${this.name} has used up its stream ids`));
+    const { queue, limits } = this.connection;
+    const timeoutNano = wireTimeout(call.deadline);
+    const request = { method: method.encoded, payload, timeoutNano, metadata };
+    const length = requestLength(request);
+    try {
+      checkLength(length, limits.messageBytes);
+    } catch (error) {
+      return call.end(statusOf(error));
     }
     const flags = method.clientStreaming
       ? FrameFlag.RemoteOpen | FrameFlag.NoData
       : method.serverStreaming
       ? FrameFlag.RemoteClosed
       : 0;
-    const timeoutNano = wireTimeout(call.deadline);
-    try {
-      const request = { method: method.encoded, payload, timeoutNano, metadata };
-      this.sendRequest(this.#nextId, flags, request);
-    } catch (error) {
-      return call.end(outcomeOf(error));
-    }
-    call.id = this.#nextId;
+    writeHeader(queue.writer, this.#nextId, FrameType.Request, flags, length);
+    writeRequest(queue.writer, request);
+    queue.send(HEADER_LENGTH + length);
+    call.request = undefined;
+    call.open(this.#nextId);
     this.#nextId += 2;
-    this.streams.set(call.id, call);
-    if (method.clientStreaming) void call.sendAll(this, requests as Messages<unknown>);
-    else call.localClosed = true;
+    this.#unanswered++;
+    this.connection.streams.set(call.id, call);
+    if (call.sizes) call.sizes.sent += payload.length;
+    if (messages) void call.sendAll(messages);
   }
 
-  protected response(call: Call, data: Uint8Array): void {
+  /** How a call ends that cannot be sent. */
+  #unusable(): Status {
+    const { title, name, closed, writeError } = this.connection;
+    if (closed || !writeError) return this.#over ?? closedStatus(name);
+    const { cause } = writeError;
+    return { code: Code.UNAVAILABLE, message: `${title} lost: ${describe(cause)}`, cause };
+  }
+
+  /** How a call ends for which there is no stream id left, nor another connection. */
+  get exhaustedStatus(): Status {
+    const { title } = this.connection;
+    const message = `${title} has used up its stream ids: connect anew`;
+    return { code: Code.UNAVAILABLE, message };
+  }
+
+  /**
+   * Ends it. While the server works on a call, be it one that was given up, that is at once: nothing
+   * else tells the server to stop.
+   */
+  close(): void {
+    const { connection } = this;
+    this.#over = closedStatus(connection.name);
+    if (connection.calls > 0 || this.#unanswered > 0) connection.close(this.#over);
+    else void connection.finish(LINGER_MS, LINGER_MS);
+  }
+
+  /** Ends it when its last call has ended. */
+  async retire(): Promise<void> {
+    await this.connection.whenIdle();
+    this.close();
+  }
+
+  frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
+    const last = type === FrameType.Response ||
+      type === FrameType.Data && (flags & FrameFlag.RemoteClosed) !== 0;
+    if (last) this.#unanswered--;
+    // What comes late, for a call that has ended here, is ignored. A server has nothing to request.
+    const call = this.connection.streams.get(streamId);
+    if (!call) return;
+    if (type === FrameType.Response) this.#response(call, data);
+    else if (type === FrameType.Data) {
+      if (!call.data(flags, data)) {
+        call.cancel(internal(`a Data frame came for a ${call.method.kind} call`));
+      } else if (last) call.end(OK);
+    }
+  }
+
+  #response(call: ClientCall, data: Uint8Array): void {
     let response;
     try {
       response = decodeResponse(data);
@@ -84,68 +168,39 @@ export class ClientConnection extends Connection<Call> {
     const { status, payload } = response;
     if (status && status.code !== Code.OK) return call.end(status);
     // A call of one response has it here, be it empty. On a stream it is a last message, or none.
-    if (!call.streamsIn || payload.length > 0) call.push(payload);
-    call.end(SUCCESS);
+    if (!call.method.serverStreaming || payload.length > 0) call.push(payload);
+    call.end(OK);
   }
-
-  protected remoteClosed(call: Call): void {
-    call.end(SUCCESS);
-  }
-
-  protected strayData(_streamId: number, call: Call | undefined): void {
-    // What comes late, for a call that has ended here, is ignored.
-    call?.cancel(internal(`a Data frame came for a ${call.method.kind} call`));
-  }
-
-  // The client knows all its calls, so that it need not drop one for the sake of nobody.
-  holdsUp(idle: readonly Stream[]): boolean {
-    if (this.congested) return true; // perhaps because the peer waits for this side to read
-    for (const call of this.streams.values()) if (call.waiting && !idle.includes(call)) return true;
-    return false;
-  }
-
-  drop(call: Call): void {
-    call.overrun({
-      code: Code.RESOURCE_EXHAUSTED,
-      message: "nobody takes its messages, and it holds up other calls on the connection",
-      details: [],
-    });
-  }
-
-  // A server has nothing to request.
-  protected request(): void {}
 
   oversized(streamId: number, type: number, _flags: number, length: number): void {
     if (type !== FrameType.Response && type !== FrameType.Data) return;
-    const call = this.streams.get(streamId);
-    call?.cancel(outcomeOf(oversizedError(length, this.limits.messageBytes)));
+    const call = this.connection.streams.get(streamId);
+    call?.cancel(statusOf(oversizedError(length, this.connection.limits.messageBytes)));
   }
 
-  protected endOfInput(): Promise<void> {
-    if (this.streams.size > 0) this.fail("the server closed it");
-    this.#error ??= new RpcError(Code.UNAVAILABLE, `the server has closed ${this.name}`);
-    return Promise.resolve();
+  endOfInput(): Promise<Status> {
+    const { connection } = this;
+    if (connection.calls > 0) connection.fail("the server closed it");
+    const name = connection.name ?? "the connection";
+    this.#over ??= { code: Code.UNAVAILABLE, message: `the server has closed ${name}` };
+    return Promise.resolve(this.#over);
   }
 
-  protected ended(error: RpcError | undefined): void {
-    this.#error = error ?? this.#error;
-    this.#onEnd(error);
-  }
-
-  protected closedOutcome(): Outcome {
-    if (this.#error) return outcomeOf(this.#error);
-    return closedOutcome(this.name);
+  ended(failure: Status | undefined): void {
+    this.#over = failure ?? this.#over;
+    this.#options.onEnd(failure);
   }
 }
 
 /**
- * The outcome of calls on a connection that this side has closed.
+ * The status of calls on a connection that this side has closed.
  *
- * @param name The address.
- * @returns The outcome.
+ * @param name The address, if there is one.
+ * @returns The status.
  */
-export function closedOutcome(name: string): Outcome {
-  return { code: Code.CANCELLED, message: `connection to ${name} is closed`, details: [] };
+export function closedStatus(name: string | undefined): Status {
+  const title = name === undefined ? "the connection" : `connection to ${name}`;
+  return { code: Code.CANCELLED, message: `${title} is closed` };
 }
 
 function wireTimeout(deadline: number): bigint {
@@ -155,10 +210,6 @@ function wireTimeout(deadline: number): bigint {
   return nanoseconds < 2 ** 63 ? BigInt(nanoseconds) : LONGEST_TIMEOUT;
 }
 
-function internal(message: string, cause?: unknown): Outcome {
-  return { code: Code.INTERNAL, message, details: [], cause };
-}
-
-function unavailable(message: string): Outcome {
-  return { code: Code.UNAVAILABLE, message, details: [] };
+function internal(message: string, cause?: unknown): Status {
+  return { code: Code.INTERNAL, message, cause };
 }

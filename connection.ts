@@ -5,64 +5,95 @@
  */
 
 import type { ByteConnection } from "./address.ts";
-import { Backlog, type BacklogOwner } from "./backlog.ts";
-import {
-  type EncodableRequest,
-  requestLength,
-  type Response,
-  responseLength,
-  writeRequest,
-  writeResponse,
-} from "./envelope.ts";
-import {
-  FrameDecoder,
-  FrameFlag,
-  type FrameSink,
-  FrameType,
-  HEADER_LENGTH,
-  oversizedError,
-  writeHeader,
-} from "./framing.ts";
+import { Backlog } from "./backlog.ts";
+import { FrameDecoder, type FrameSink } from "./framing.ts";
 import type { Limits } from "./limits.ts";
-import { checkCount, Output } from "./output.ts";
-import { Code, describe, RpcError, type Status } from "./status.ts";
-import { type Outcome, outcomeOf, type Stream, type StreamHost } from "./stream.ts";
+import { Code, describe, type Status, statusOf } from "./status.ts";
+import type { Stream, StreamHost } from "./stream.ts";
 import { tell } from "./tell.ts";
+import type { Timer, Timers } from "./timer.ts";
 import { NO_BYTES } from "./writer.ts";
+import { checkCount, WriteQueue } from "./write_queue.ts";
+
+/** What makes a connection a client's or a server's. */
+export interface Role extends FrameSink {
+  /** Whether the peer may start calls. */
+  readonly accepts: boolean;
+  /**
+   * The peer sends no more, and ended between two frames. The connection ends when this has
+   * settled.
+   *
+   * @returns How the calls end that are still in flight then.
+   */
+  endOfInput(): Promise<Status>;
+  /**
+   * The connection has ended, and with it all its calls. Called once.
+   *
+   * @param failure Why, if it was lost.
+   */
+  ended(failure: Status | undefined): void;
+}
+
+/** How long the end of a connection waits for the peer to read the last bytes, in milliseconds. */
+const LINGER_MS = 1_000;
+/** Bytes that are read at once while more waits than should. */
+const AHEAD_BYTES = 1 << 12;
+/** How often a peer is asked whether it is still there while nothing is read, in milliseconds. */
+const PROBE_MS = 1_000;
 
 /** A connection in either role. */
-export abstract class Connection<Call extends Stream>
-  implements FrameSink, StreamHost, BacklogOwner {
-  /** The address, for messages. */
-  readonly name: string;
-  /** The bounds. */
+export class Connection<Call extends Stream = Stream> implements StreamHost {
+  /** The address of the peer, for messages; `undefined` if the connection has none. */
+  readonly name: string | undefined;
   readonly limits: Readonly<Limits>;
+  readonly backlog: Backlog<Stream>;
+  readonly queue: WriteQueue;
   /** The calls in flight, by id. */
-  protected readonly streams: Map<number, Call> = new Map();
+  readonly streams: Map<number, Call> = new Map();
   /** Whether something was sent for which nobody waits. It has to leave before more is read. */
-  protected owesReplies = false;
-  /** The write queue. */
-  protected readonly output: Output;
+  owesReplies = false;
   readonly #conn: ByteConnection;
+  readonly #role: Role;
+  readonly #timers: Timers;
   readonly #decoder: FrameDecoder;
+  readonly #done = Promise.withResolvers<void>();
   #closed = false;
-  #over = false;
-  readonly #backlog: Backlog;
-  #idle: PromiseWithResolvers<void> | undefined;
+  #finishing = false; // what still comes is dropped
+  #readsToEnd = false; // the peer is gone: what it has sent is all there will be
+  #inputEnded = false;
+  #writeError: { readonly cause: unknown } | undefined;
+  #stalled: readonly Stream[] = []; // nobody takes their messages
+  #watch: Timer | undefined;
+  #forgotten: PromiseWithResolvers<void> | undefined;
   #bytesIn = 0;
 
   /**
    * @param conn The open connection. It belongs to this object from now on.
-   * @param name The address.
+   * @param name The address, if there is one.
    * @param limits The bounds.
+   * @param timers Those of the client or server.
+   * @param role What to do with what comes.
    */
-  constructor(conn: ByteConnection, name: string, limits: Readonly<Limits>) {
+  constructor(
+    conn: ByteConnection,
+    name: string | undefined,
+    limits: Readonly<Limits>,
+    timers: Timers,
+    role: Role,
+  ) {
     this.#conn = conn;
     this.name = name;
     this.limits = limits;
-    this.#backlog = new Backlog(limits, this);
+    this.#timers = timers;
+    this.#role = role;
+    this.backlog = new Backlog(limits);
     this.#decoder = new FrameDecoder(limits.messageBytes);
-    this.output = new Output(conn, (cause) => this.fail(cause));
+    this.queue = new WriteQueue(conn, (cause) => this.#writeFailed(cause));
+  }
+
+  /** What to call it in messages. */
+  get title(): string {
+    return this.name === undefined ? "connection" : `connection to ${this.name}`;
   }
 
   /** Whether the connection has ended. */
@@ -70,14 +101,19 @@ export abstract class Connection<Call extends Stream>
     return this.#closed;
   }
 
-  /** Whose end the other one is, if the connection knows. */
+  /** The error of a write that failed, after which nothing can be sent. */
+  get writeError(): { readonly cause: unknown } | undefined {
+    return this.#writeError;
+  }
+
+  /** The peer's address, if known. */
   get remoteAddr(): Deno.Addr | undefined {
     return this.#conn.remoteAddr;
   }
 
-  /** How much the messages that wait on all streams are taken to use in memory. */
+  /** What the received messages that wait are taken to use in memory, in bytes. */
   get queuedBytes(): number {
-    return this.#backlog.bytes;
+    return this.backlog.bytes;
   }
 
   /** How many bytes were ever received. */
@@ -87,7 +123,7 @@ export abstract class Connection<Call extends Stream>
 
   /** How many bytes were ever sent. */
   get bytesOut(): number {
-    return this.output.total;
+    return this.queue.total;
   }
 
   /** How many calls are in flight. */
@@ -105,121 +141,133 @@ export abstract class Connection<Call extends Stream>
     this.#conn.unref?.();
   }
 
-  /** A Request has come. */
-  protected abstract request(streamId: number, flags: number, data: Uint8Array): void;
-
-  /** A Data frame has come that no stream takes. `stream` is the one it names, if that is open. */
-  protected abstract strayData(streamId: number, stream: Call | undefined): void;
-
-  /** A Response has come. */
-  protected abstract response(stream: Call, data: Uint8Array): void;
-
-  /** The peer has sent its last Data frame on a stream. */
-  protected abstract remoteClosed(stream: Call): void;
-
-  /** A frame over the limit has come. */
-  abstract oversized(streamId: number, type: number, flags: number, length: number): void;
-
-  /** The peer sends no more, and ended between two frames. The connection ends after this. */
-  protected abstract endOfInput(): Promise<void>;
-
-  /** The connection has ended. Called once; all streams have ended by then. */
-  protected abstract ended(error: RpcError | undefined): void;
-
-  /** Whether nothing of it is left: it has ended, and the last read has returned. */
-  get over(): boolean {
-    return this.#over;
-  }
-
-  /** Reads until the connection ends. Never rejects. */
+  /** Reads until the connection ends, and settles when nothing of it is left. Never rejects. */
   async run(): Promise<void> {
-    await this.#read();
-    this.#over = true;
-  }
-
-  async #read(): Promise<void> {
     try {
       while (!this.#closed) {
-        if (this.#backlog.full) await this.#backlog.room();
+        if (this.backlog.full) await this.#pause();
         if (this.owesReplies) await this.#writable();
         this.owesReplies = false;
-        const length = await this.#conn.read(this.#decoder.space());
-        if (this.#closed) return;
+        const space = this.#decoder.space();
+        const length = await this.#conn.read(
+          this.backlog.readsAhead ? space.subarray(0, AHEAD_BYTES) : space,
+        );
+        if (this.#closed) break;
         checkCount("read", length);
         if (length === null) {
-          if (this.#decoder.partial) this.fail("the peer closed it inside a frame");
-          else await this.endOfInput();
-          this.close();
-          return;
+          await this.#endOfInput();
+          break;
         }
         this.#bytesIn += length;
-        this.#backlog.keep();
+        this.backlog.keep();
         this.#decoder.push(length, this);
       }
     } catch (cause) {
-      this.fail(cause);
+      if (this.#finishing) this.close();
+      else this.fail(cause);
     }
+    this.#done.resolve();
+  }
+
+  async #endOfInput(): Promise<void> {
+    this.#inputEnded = true;
+    if (this.#finishing) return this.close();
+    if (this.#decoder.partial) return this.fail("the peer closed it inside a frame");
+    const status = await this.#role.endOfInput();
+    if (this.streams.size > 0 && this.#writeError) this.fail(this.#writeError.cause);
+    else this.close(status);
   }
 
   /**
-   * Ends the connection because of an error, which goes to {@linkcode Connection.ended}.
+   * Ends the connection because of an error. The calls in flight end with it.
    *
    * @param cause What was thrown, or what has happened.
    */
   fail(cause: unknown): void {
     if (this.#closed) return;
+    if (this.#writeError) cause = this.#writeError.cause;
     const calls = this.streams.size;
     const inFlight = calls === 0
       ? ""
       : ` with ${calls} ${calls === 1 ? "call" : "calls"} in flight`;
-    const { code, message } = cause instanceof Error
-      ? outcomeOf(cause)
-      : { code: Code.UNAVAILABLE, message: describe(cause) };
-    this.close(
-      new RpcError(
-        code === Code.UNKNOWN ? Code.UNAVAILABLE : code,
-        `connection to ${this.name} lost${inFlight}: ${message}`,
-        { cause: cause instanceof Error ? cause : undefined },
-      ),
-    );
+    const { code } = statusOf(cause);
+    const status: Status = {
+      code: code === Code.UNKNOWN ? Code.UNAVAILABLE : code,
+      message: `${this.title} lost${inFlight}: ${describe(cause)}`,
+      cause: cause instanceof Error ? cause : undefined,
+    };
+    this.#end(status, status);
   }
 
   /**
-   * Ends the connection, and with it its calls.
+   * Ends the connection, because one side is done with it.
    *
-   * @param error Why, if not because one side is done with it.
+   * @param status How the calls end that are in flight.
    */
-  close(error?: RpcError): void {
+  close(status: Status = ENDED): void {
+    this.#end(status, undefined);
+  }
+
+  #end(status: Status, failure: Status | undefined): void {
     if (this.#closed) return;
-    const outcome = error ? outcomeOf(error) : this.closedOutcome();
     this.#closed = true;
     tell(() => this.#conn.close()); // the peer, or its owner, may have been faster
-    this.output.close();
-    for (const stream of [...this.streams.values()]) stream.end(outcome);
-    this.#backlog.release();
-    this.#idle?.resolve();
-    this.ended(error);
+    this.queue.close();
+    for (const stream of [...this.streams.values()]) stream.end(status);
+    this.backlog.release();
+    this.#watch?.stop();
+    this.#forgotten?.resolve();
+    this.#role.ended(failure);
   }
 
-  /** How calls end that are in flight when the connection is closed without an error. */
-  protected abstract closedOutcome(): Outcome;
-
-  /** Settles when no call is in flight, or the connection has ended. */
-  whenIdle(): Promise<void> {
-    if (this.streams.size === 0 || this.#closed) return Promise.resolve();
-    this.#idle ??= Promise.withResolvers();
-    return this.#idle.promise;
+  /**
+   * Ends the connection so that the peer gets all that was sent: sends what waits, half-closes, and
+   * drops what still comes until the peer has closed, too. To close at once could take from the
+   * peer what it has not read yet. No call may be in flight.
+   *
+   * @param flushMs How long to wait for the write queue, in milliseconds.
+   * @param lingerMs How long to wait for the peer after that, in milliseconds.
+   */
+  async finish(flushMs = Infinity, lingerMs = LINGER_MS): Promise<void> {
+    this.#finishing = true;
+    this.backlog.release(true);
+    await this.#timers.settled(this.queue.flushed(), flushMs);
+    const { closeWrite } = this.#conn;
+    if (this.queue.idle && !this.queue.closed && !this.#inputEnded && closeWrite) {
+      try {
+        await closeWrite.call(this.#conn);
+        await this.#timers.settled(this.#done.promise, lingerMs);
+      } catch {
+        // The peer has gone.
+      }
+    }
+    this.close();
   }
 
-  /** Settles when all that was sent has reached the socket, or the connection has ended. */
-  flushed(): Promise<void> {
-    return this.output.flushed();
+  /**
+   * Settles when no call is in flight, or the connection has ended.
+   *
+   * @param but A call that does not count.
+   */
+  async whenIdle(but?: Stream): Promise<void> {
+    while (!this.#closed) {
+      const excused = but !== undefined && this.streams.get(but.id) === but ? 1 : 0;
+      if (this.streams.size <= excused) return;
+      this.#forgotten ??= Promise.withResolvers();
+      await this.#forgotten.promise;
+    }
   }
 
-  /** Whether the peer takes what is written. Only a unix socket can tell without sending. */
-  protected async peerReads(): Promise<boolean> {
-    if (this.#conn.remoteAddr?.transport !== "unix") return false;
-    if (!this.output.idle) return true; // the write under way will tell
+  forget(stream: Stream): void {
+    this.streams.delete(stream.id);
+    this.#forgotten?.resolve();
+    this.#forgotten = undefined;
+  }
+
+  /** Whether the peer is there to read. Only a unix socket can tell without sending. */
+  async peerReads(): Promise<boolean> {
+    if (this.#writeError || this.#conn.remoteAddr?.transport !== "unix") return false;
+    if (!this.queue.idle) return true; // the write under way will tell
     try {
       await this.#conn.write(NO_BYTES);
       return true;
@@ -228,132 +276,82 @@ export abstract class Connection<Call extends Stream>
     }
   }
 
-  // The receiving side
-
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
-    if (this.#closed) return;
-    if (type === FrameType.Request) {
-      this.request(streamId, flags, data);
-      return;
+    if (this.#closed || this.#finishing) return;
+    if (this.#stalled.length > 0) this.#waitsBehind(streamId);
+    this.#role.frame(streamId, type, flags, data);
+  }
+
+  oversized(streamId: number, type: number, flags: number, length: number): void {
+    if (this.#closed || this.#finishing) return;
+    this.#role.oversized(streamId, type, flags, length);
+  }
+
+  #writable(): Promise<void> {
+    return new Promise((resolve) => this.queue.whenWritable(resolve));
+  }
+
+  // What the peer has sent before it stopped reading is worth reading: there may be answers in it.
+  #writeFailed(cause: unknown): void {
+    this.#writeError = { cause };
+    this.#readToEnd();
+    // A peer that is gone ends what can be read, too. One that only reads no more may not.
+    let bytesIn = this.#bytesIn;
+    this.#watch = this.#timers.repeat(LINGER_MS, () => {
+      if (this.#bytesIn === bytesIn) this.fail(cause);
+      bytesIn = this.#bytesIn;
+    });
+  }
+
+  /** What the peer has sent is all there will be: no more than a socket holds. */
+  #readToEnd(): void {
+    this.#readsToEnd = true;
+    this.backlog.release(true);
+  }
+
+  /** Waits until there is room for more, and sees to it that nobody waits for ever meanwhile. */
+  async #pause(): Promise<void> {
+    const { stallTimeoutMs } = this.limits;
+    this.#stalled = this.#stalled.filter((stream) => !stream.taken);
+    this.backlog.idle(); // from now on counts what is taken
+    const stall = this.#timers.repeat(stallTimeoutMs || Infinity, () => this.#relieve());
+    const probe = this.#timers.repeat(PROBE_MS, async () => {
+      if (this.#readsToEnd || this.#conn.remoteAddr?.transport !== "unix") return;
+      if (!await this.peerReads()) this.#readToEnd();
+    });
+    await this.backlog.room();
+    stall.stop();
+    probe.stop();
+  }
+
+  /** Finds streams whose consumers take nothing, and drops those that hold up others. */
+  #relieve(): void {
+    const idle = this.backlog.idle();
+    if (idle.length === 0) return;
+    this.#stalled = idle;
+    if (this.#holdsUp(idle) || this.#role.accepts && !this.backlog.readAhead()) this.#drop();
+  }
+
+  /** Whether somebody is known to wait for this side to read on. */
+  #holdsUp(idle: readonly Stream[]): boolean {
+    if (this.queue.congested) return true; // perhaps because the peer waits until it is read
+    for (const stream of this.streams.values()) {
+      if (stream.waiting && !idle.includes(stream)) return true;
     }
-    const stream = this.streams.get(streamId);
-    if (type === FrameType.Response) {
-      if (stream) this.response(stream, data);
-    } else if (type === FrameType.Data) {
-      if (!stream?.streamsIn || stream.remoteClosed) {
-        this.strayData(streamId, stream);
-        return;
-      }
-      const noData = (flags & FrameFlag.NoData) !== 0;
-      const closes = (flags & FrameFlag.RemoteClosed) !== 0;
-      if (!noData) stream.push(data);
-      if (closes) this.remoteClosed(stream);
-    }
+    return false;
   }
 
-  queued(stream: Stream, bytes: number): void {
-    this.#backlog.change(stream, bytes);
+  /** A frame was behind the messages of streams that nobody reads. */
+  #waitsBehind(streamId: number): void {
+    if (!this.backlog.readsAhead) this.#stalled = [];
+    else if (this.#stalled.every(({ id }) => id !== streamId)) this.#drop();
   }
 
-  /** Whether calls suffer while the connection does not read because of these streams. */
-  abstract holdsUp(idle: readonly Stream[]): boolean;
-
-  /** Ends a stream that holds up others, and drops what waits on it. */
-  abstract drop(stream: Stream): void;
-
-  // The sending side
-
-  async #writable(): Promise<void> {
-    await new Promise<void>((resolve) => this.output.whenWritable(resolve));
-  }
-
-  whenWritable(callback: () => void): void {
-    this.output.whenWritable(callback);
-  }
-
-  cancelWritable(callback: () => void): void {
-    this.output.cancelWritable(callback);
-  }
-
-  forget(stream: Stream): void {
-    if (!this.streams.delete(stream.id) || this.streams.size > 0) return;
-    this.#idle?.resolve();
-    this.#idle = undefined;
-  }
-
-  /** Whether a sender has to wait for {@linkcode Stream.writable} first. */
-  get congested(): boolean {
-    return this.output.congested;
-  }
-
-  /** Throws if a message of this length may not be sent. */
-  #checkLength(length: number): void {
-    if (length > this.limits.messageBytes) throw oversizedError(length, this.limits.messageBytes);
-  }
-
-  /**
-   * Sends a Request.
-   *
-   * @throws {RpcError} With `RESOURCE_EXHAUSTED` if it is too long. Nothing is sent then.
-   */
-  protected sendRequest(streamId: number, flags: number, request: EncodableRequest): void {
-    const length = requestLength(request);
-    this.#checkLength(length);
-    writeHeader(this.output.writer, streamId, FrameType.Request, flags, length);
-    writeRequest(this.output.writer, request);
-    this.output.send(HEADER_LENGTH + length);
-  }
-
-  /**
-   * Sends a Response.
-   *
-   * @throws {RpcError} With `RESOURCE_EXHAUSTED` if it is too long. Nothing is sent then.
-   */
-  protected sendResponse(streamId: number, response: Response): void {
-    const length = responseLength(response);
-    this.#checkLength(length);
-    this.#sendResponse(streamId, response, length);
-  }
-
-  #sendResponse(streamId: number, response: Response, length: number): void {
-    writeHeader(this.output.writer, streamId, FrameType.Response, 0, length);
-    writeResponse(this.output.writer, response);
-    this.output.send(HEADER_LENGTH + length);
-  }
-
-  /** Sends a status, in short if it is too long. There is no limit that keeps it from being sent. */
-  protected sendStatus(streamId: number, status: Status): void {
-    let response: Response = { status, payload: NO_BYTES };
-    if (responseLength(response) > this.limits.messageBytes) {
-      const message = `${status.message.slice(0, 200)}... (shortened)`;
-      response = { status: { code: status.code, message, details: [] }, payload: NO_BYTES };
-    }
-    this.#sendResponse(streamId, response, responseLength(response));
-  }
-
-  /**
-   * Sends a message on a stream.
-   *
-   * @throws {RpcError} With `RESOURCE_EXHAUSTED` if it is too long. Nothing is sent then.
-   */
-  sendData(stream: Stream, message: Uint8Array): void {
-    this.#checkLength(message.length);
-    writeHeader(this.output.writer, stream.id, FrameType.Data, 0, message.length);
-    this.output.writer.bytes(message);
-    this.output.send(HEADER_LENGTH + message.length, true);
-  }
-
-  /** Tells the peer that no more messages come on a stream. */
-  sendClose(stream: Stream): void {
-    stream.localClosed = true;
-    if (this.#closed) return;
-    writeHeader(
-      this.output.writer,
-      stream.id,
-      FrameType.Data,
-      FrameFlag.RemoteClosed | FrameFlag.NoData,
-      0,
-    );
-    this.output.send(HEADER_LENGTH);
+  #drop(): void {
+    const stalled = this.#stalled.filter((stream) => !stream.taken);
+    this.#stalled = [];
+    for (const stream of this.backlog.worst(stalled)) stream.overrun();
   }
 }
+
+const ENDED: Status = { code: Code.CANCELLED, message: "the connection has ended" };

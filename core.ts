@@ -40,7 +40,7 @@ export {
   type MessageInitShape,
   type MessageShape,
 } from "./codec.ts";
-export type { DialOptions } from "./dial.ts";
+export type { Dialler, DialOptions } from "./dial.ts";
 export type {
   InterceptedCall,
   InterceptedRequest,
@@ -57,6 +57,7 @@ export type { Limits } from "./limits.ts";
 export type { ByteListener, SocketMode } from "./listen.ts";
 export { createConnectionPair } from "./memory.ts";
 export { Metadata, type MetadataInit } from "./metadata.ts";
+export { Idempotency, type MethodDescriptor, type MethodKind } from "./method.ts";
 export type { ReconnectOptions } from "./reconnect.ts";
 export type { Router } from "./router.ts";
 export type { Stats } from "./stats.ts";
@@ -77,11 +78,8 @@ export {
   type DerivedHandlers,
   type HandlerContext,
   type HandlerMethod,
-  Idempotency,
   type Messages,
   type MessageStream,
-  type MethodDescriptor,
-  type MethodKind,
   type NamedMethods,
   type Received,
   type Sendable,
@@ -90,4 +88,5 @@ export {
   type ServiceHandlers,
   type TypedService,
 } from "./service.ts";
+export type { MessageSizes } from "./stream.ts";
 export { Code, RpcError, type RpcErrorOptions, type Status, type StatusDetail } from "./status.ts";

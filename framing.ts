@@ -348,6 +348,18 @@ export function frameEncoderStream(): TransformStream<Frame, Uint8Array> {
 }
 
 /**
+ * Checks the data of a frame before it is sent.
+ *
+ * @internal
+ * @param length Its length in bytes.
+ * @param limit The limit in bytes.
+ * @throws {RpcError} With `RESOURCE_EXHAUSTED` if it is longer.
+ */
+export function checkLength(length: number, limit: number): void {
+  if (length > limit) throw oversizedError(length, limit);
+}
+
+/**
  * The status of a frame that is longer than a limit, in the words that all ttrpc servers use.
  *
  * @internal

@@ -1,13 +1,18 @@
 /**
- * Interceptors: what stands around every call of a client or of a server.
+ * Interceptors: code that runs around every call of a client or of a server.
  *
  * @module
  */
 
 import type { Metadata } from "./metadata.ts";
-import type { HandlerContext, Messages, Method, MethodKind } from "./service.ts";
+import type { Method, MethodKind } from "./method.ts";
+import type { HandlerContext, Messages } from "./service.ts";
+import type { MessageSizes } from "./stream.ts";
 
-/** What an interceptor knows of a method. */
+/**
+ * What an interceptor knows of a method. Of a request that a server could not read, it knows
+ * nothing: service and name are empty. A method that a server does not have counts as unary.
+ */
 export interface MethodInfo<Kind extends MethodKind = MethodKind> {
   /** The full name of the service, such as `pkg.Service`. */
   readonly service: string;
@@ -25,10 +30,20 @@ export interface MethodInfo<Kind extends MethodKind = MethodKind> {
 export interface InterceptedCall {
   /** What travels beside the request. May be changed in place. */
   readonly metadata: Metadata;
-  /** What the call may take, in milliseconds; on a server, what is left. */
+  /**
+   * What the call may take, in milliseconds; on a server, what is left. An interceptor can pass on
+   * less, not more: the call ends at its deadline, and what is passed on after that is refused.
+   */
   readonly timeoutMs: number | undefined;
-  /** Aborted when the call is given up. On a server, always there. */
+  /**
+   * Aborted when the call is given up: by its deadline, its caller, or because the client is
+   * closed. On a server, when the call is over; its `reason` says how, if it was not answered well.
+   */
   readonly signal: AbortSignal | undefined;
+  /** On a client, the server's address, as `client.address` has it. */
+  readonly address?: string | undefined;
+  /** The encoded bytes of the call's messages so far. The numbers grow with the call. */
+  readonly sizes: Readonly<MessageSizes>;
   /** On a server, the context that the handler will get. */
   readonly context?: HandlerContext;
 }
@@ -39,7 +54,10 @@ export interface SingleRequest<Kind extends MethodKind> extends InterceptedCall 
   readonly method: MethodInfo<Kind>;
   /** Which kind it is. */
   readonly kind: Kind;
-  /** The message: as the caller gave it, or on a server as it came. */
+  /**
+   * The message: as the caller gave it, or on a server as it came; `undefined` for a call that the
+   * server refuses.
+   */
   readonly message: unknown;
 }
 
@@ -87,9 +105,14 @@ export type InterceptedResponse =
 export type Invoke = (request: InterceptedRequest) => Promise<InterceptedResponse>;
 
 /**
- * Stands around calls. It is called with what comes next, once for each method of a service or a
- * service client, and for each raw call; what it returns is called for each call. The first interceptor of a list is the outermost: it sees requests first
- * and responses last.
+ * Code around calls. It is called with what comes next, once for each method of a service or a
+ * service client, and for each raw method; what it returns is called for each call. The first
+ * interceptor of a list is the outermost: it sees requests first and responses last.
+ *
+ * A server's interceptors see every call, also those that the server refuses: of unknown methods,
+ * that cannot be read, over a limit, or during a shutdown. For these `next()` rejects with the
+ * error that will be answered. It also rejects as soon as a call is over, whatever its handler
+ * does.
  *
  * @example Time every call
  * ```ts
@@ -108,7 +131,7 @@ export type Invoke = (request: InterceptedRequest) => Promise<InterceptedRespons
 export type Interceptor = (next: Invoke) => Invoke;
 
 /**
- * Puts interceptors around a call.
+ * Runs interceptors around a call.
  *
  * @param interceptors The outermost first.
  * @param invoke The call itself.
@@ -116,22 +139,6 @@ export type Interceptor = (next: Invoke) => Invoke;
  */
 export function intercept(interceptors: readonly Interceptor[], invoke: Invoke): Invoke {
   return interceptors.reduceRight((next, interceptor) => interceptor(next), invoke);
-}
-
-/**
- * The request that interceptors see.
- *
- * @param method The method.
- * @param message Its message or messages.
- * @param call The rest.
- * @returns Both.
- */
-export function interceptedRequest(
-  method: Method,
-  message: unknown,
-  call: InterceptedCall,
-): InterceptedRequest {
-  return { ...call, method, kind: method.kind, message } as InterceptedRequest;
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 
 import { type ByteConnection, formatAddress, type ParsedAddress } from "./address.ts";
-import { pause } from "./timer.ts";
+import { Timers } from "./timer.ts";
 
 /** What a server needs of a listener. A `Deno.Listener` is one. */
 export interface ByteListener extends AsyncIterable<ByteConnection> {
@@ -49,7 +49,7 @@ export async function* accepted(
       conn?.close();
       if (stopping.aborted || isClosed(error)) return;
       onError(error);
-      if (!isGone(error)) await pause(ACCEPT_RETRY_MS, stopping);
+      if (!isGone(error)) await new Timers().pause(ACCEPT_RETRY_MS, stopping);
     }
   }
 }

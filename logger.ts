@@ -5,8 +5,9 @@
  */
 
 import type { Interceptor } from "./interceptor.ts";
-import type { Messages, MethodKind } from "./service.ts";
-import { Code, RpcError } from "./status.ts";
+import type { MethodKind } from "./method.ts";
+import type { Messages } from "./service.ts";
+import { abortStatus, Code, RpcError } from "./status.ts";
 
 /** What there is to tell of a call that has ended. */
 export interface LogEntry {
@@ -22,8 +23,8 @@ export interface LogEntry {
   requests: number;
   /** How many messages were received by the caller. */
   responses: number;
-  /** What the call ended with, if not well. */
-  error?: unknown;
+  /** What the call ended with, if not well. Anything but an `RpcError` is its `cause`. */
+  error?: RpcError;
 }
 
 /**
@@ -50,14 +51,23 @@ export function logger(log: (entry: LogEntry) => void): Interceptor {
     const start = performance.now();
     const entry = { method: request.method.path, kind: request.kind, requests: 0, responses: 0 };
     let told = false;
-    const end = (code: Code, error?: unknown) => {
+    const end = (code: Code, error?: RpcError) => {
       if (told) return;
       told = true;
       const durationMs = performance.now() - start;
       log({ ...entry, code, durationMs, ...(error === undefined ? {} : { error }) });
     };
-    const failed = (error: unknown) =>
-      end(error instanceof RpcError ? error.code : Code.UNKNOWN, error);
+    const failed = (reason: unknown) => {
+      const error = RpcError.from(reason);
+      end(error.code, error);
+    };
+    // A stream that is stopped was left by its consumer, or its call has ended by itself.
+    const stopped = () => {
+      const { signal } = request;
+      const reason = signal?.aborted ? abortStatus(signal) : undefined;
+      if (reason?.cause instanceof RpcError) failed(reason.cause);
+      else end(reason?.code ?? Code.CANCELLED);
+    };
     try {
       const response = await next(
         request.kind === "unary" || request.kind === "server_streaming"
@@ -69,7 +79,8 @@ export function logger(log: (entry: LogEntry) => void): Interceptor {
         end(Code.OK);
         return response;
       }
-      const received = counted(response.message, () => entry.responses++, end, failed);
+      const done = () => end(Code.OK);
+      const received = counted(response.message, () => entry.responses++, done, stopped, failed);
       return { ...response, message: received };
     } catch (error) {
       failed(error);
@@ -85,7 +96,8 @@ export function logger(log: (entry: LogEntry) => void): Interceptor {
 function counted<T>(
   messages: Messages<T>,
   onMessage: () => void,
-  onEnd?: (code: Code) => void,
+  onEnd?: () => void,
+  onStop?: () => void,
   onError?: (error: unknown) => void,
 ): AsyncIterableIterator<T> {
   const iterator = Symbol.asyncIterator in messages
@@ -95,7 +107,7 @@ function counted<T>(
     async next() {
       try {
         const result = await iterator.next();
-        if (result.done) onEnd?.(Code.OK);
+        if (result.done) onEnd?.();
         else onMessage();
         return result;
       } catch (error) {
@@ -104,7 +116,7 @@ function counted<T>(
       }
     },
     async return() {
-      onEnd?.(Code.CANCELLED);
+      onStop?.();
       await iterator.return?.();
       return { done: true, value: undefined };
     },

@@ -1,17 +1,49 @@
 /**
- * The messages of a stream, one by one: what a client receives, and what a handler is asked.
+ * The messages of a call: encoded and decoded, received one by one, and sent one by one.
  *
  * @module
  */
 
 import type { Codec } from "./codec.ts";
+import { enter } from "./running.ts";
 import type { Messages, MessageStream } from "./service.ts";
-import { Code, describe, RpcError } from "./status.ts";
-import { outcomeError, type Stream } from "./stream.ts";
+import { Code, describe, RpcError, statusError } from "./status.ts";
+import type { Stream } from "./stream.ts";
+import { turn } from "./timer.ts";
 import { freeWhenSent } from "./writer.ts";
 
+/** What every stream of messages does in the same way: everything but `next()`. */
+export abstract class MessageIterator<T> implements MessageStream<T> {
+  abstract next(): Promise<IteratorResult<T>>;
+
+  /** No more messages are wanted. May be called more than once. */
+  protected abstract stop(): void;
+
+  return(): Promise<IteratorResult<T>> {
+    this.stop();
+    return Promise.resolve(DONE);
+  }
+
+  throw(error?: unknown): Promise<IteratorResult<T>> {
+    this.stop();
+    return Promise.reject(error);
+  }
+
+  [Symbol.asyncIterator](): MessageStream<T> {
+    return this;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.stop();
+    return Promise.resolve();
+  }
+}
+
+/** What an iterator returns at its end. */
+export const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
 /** Decodes the messages of a stream as they are asked for. */
-export class ReceivedMessages<T> implements MessageStream<T> {
+export class ReceivedMessages<T> extends MessageIterator<T> {
   readonly #stream: Stream;
   readonly #codec: Codec<T>;
   #done = false;
@@ -21,6 +53,7 @@ export class ReceivedMessages<T> implements MessageStream<T> {
    * @param codec What decodes them.
    */
   constructor(stream: Stream, codec: Codec<T>) {
+    super();
     this.#stream = stream;
     this.#codec = codec;
   }
@@ -32,31 +65,12 @@ export class ReceivedMessages<T> implements MessageStream<T> {
     if (bytes !== undefined && !this.#done) return { done: false, value: this.#decode(bytes) };
     if (this.#done) return DONE;
     this.#done = true;
-    const { outcome } = stream;
-    if (outcome && outcome.code !== Code.OK) throw outcomeError(outcome, this.#stream.path);
+    const { status } = stream;
+    if (status && status.code !== Code.OK) throw statusError(status, stream.method.path);
     return DONE;
   }
 
-  return(): Promise<IteratorResult<T>> {
-    this.#stop();
-    return Promise.resolve(DONE);
-  }
-
-  throw(error?: unknown): Promise<IteratorResult<T>> {
-    this.#stop();
-    return Promise.reject(error);
-  }
-
-  [Symbol.asyncIterator](): MessageStream<T> {
-    return this;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#stop();
-    return Promise.resolve();
-  }
-
-  #stop(): void {
+  protected stop(): void {
     if (this.#done) return;
     this.#done = true;
     this.#stream.release();
@@ -64,99 +78,29 @@ export class ReceivedMessages<T> implements MessageStream<T> {
 
   #decode(bytes: Uint8Array): T {
     try {
-      return decodeMessage(this.#codec, bytes, this.#stream.path);
+      return decodeMessage(this.#stream, this.#codec, bytes);
     } catch (error) {
-      this.#stop();
+      this.stop();
       throw error;
     }
-  }
-}
-
-const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
-
-/** The messages of a call that interceptors have not started yet. */
-export class DeferredMessages<T> implements MessageStream<T> {
-  readonly #iterator: Promise<AsyncIterator<T> | Iterator<T>>;
-  readonly #over: Promise<never>;
-  readonly #release: () => void;
-  readonly #stopped = Promise.withResolvers<IteratorResult<T>>();
-  #done = false;
-
-  /**
-   * @param messages Where the messages will come from.
-   * @param over Rejects when the call is over, whatever interceptors do.
-   * @param release Called when no more messages are wanted, or there are none.
-   */
-  constructor(messages: Promise<Messages<T>>, over: Promise<never>, release: () => void) {
-    this.#over = over;
-    this.#release = release;
-    this.#iterator = messages.then(iterate);
-    // Whoever asks for a message hears of these.
-    this.#iterator.catch(release);
-    over.catch(() => {});
-  }
-
-  async next(): Promise<IteratorResult<T>> {
-    if (this.#done) return DONE;
-    const next = this.#iterator.then((iterator) => iterator.next());
-    // An interceptor may wait for ever, or be asked to stop while it waits.
-    try {
-      const result = await Promise.race([next, this.#over, this.#stopped.promise]);
-      if (result.done) this.#finish();
-      return this.#done ? DONE : result;
-    } catch (error) {
-      this.#finish();
-      throw error;
-    }
-  }
-
-  return(): Promise<IteratorResult<T>> {
-    this.#stop();
-    return Promise.resolve(DONE);
-  }
-
-  throw(error?: unknown): Promise<IteratorResult<T>> {
-    this.#stop();
-    return Promise.reject(error);
-  }
-
-  [Symbol.asyncIterator](): MessageStream<T> {
-    return this;
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    this.#stop();
-    return Promise.resolve();
-  }
-
-  #stop(): void {
-    if (this.#done) return;
-    this.#stopped.resolve(DONE);
-    this.#finish();
-    // What interceptors do then concerns nobody any more.
-    this.#iterator.then((iterator) => iterator.return?.()).catch(() => {});
-  }
-
-  #finish(): void {
-    this.#done = true;
-    this.#release();
   }
 }
 
 /**
  * Decodes a message.
  *
+ * @param stream The call it came for.
  * @param codec Its codec.
  * @param bytes The message, encoded.
- * @param method The method's path, for errors.
  * @returns The message.
  * @throws {RpcError} With `INTERNAL` if the bytes are no such message.
  */
-export function decodeMessage<T>(codec: Codec<T>, bytes: Uint8Array, method: string): T {
+export function decodeMessage<T>(stream: Stream, codec: Codec<T>, bytes: Uint8Array): T {
+  if (stream.sizes) stream.sizes.received += bytes.length;
   try {
     return codec.decode(bytes);
   } catch (cause) {
-    throw payloadError("unmarshalling", cause, method);
+    throw payloadError("unmarshalling", cause, stream.method.path);
   }
 }
 
@@ -187,15 +131,14 @@ function payloadError(doing: string, cause: unknown, method: string): RpcError {
   });
 }
 
-/** What sends messages: a connection. */
-export interface SendHost {
-  /** Whether {@linkcode Stream.writable} is to be waited for before more is sent. */
-  readonly congested: boolean;
-  /** Sends one message. */
-  sendData(stream: Stream, message: Uint8Array): void;
-  /** Tells the peer that no more messages come. */
-  sendClose(stream: Stream): void;
-}
+/**
+ * How many bytes one stream sends at most before everything else has its turn. A producer that
+ * never waits for the event loop would hold it until the socket is full, which took others up to
+ * 50 ms.
+ */
+const TURN_BYTES = 1 << 14;
+/** What each message counts for beside its bytes: the time it takes. */
+const MESSAGE_TURN_BYTES = 1 << 7;
 
 /**
  * Sends messages until there are no more, or the call is over. Waits for the socket, so that a
@@ -207,25 +150,32 @@ export interface SendHost {
  */
 export async function sendMessages<T>(
   stream: Stream,
-  host: SendHost,
   codec: Codec<T>,
   messages: Messages<T>,
 ): Promise<void> {
   const iterator = iterate(messages);
+  const { path } = stream.method;
   stream.source = iterator;
-  if (stream.outcome) stream.stopSource();
-  while (!stream.outcome) {
-    const { done, value } = await iterator.next();
+  if (stream.status) stream.stopSource();
+  let left = TURN_BYTES;
+  while (!stream.status) {
+    const { done, value } = await enter(stream, () => iterator.next());
     if (done) {
       stream.source = undefined;
       return;
     }
     const message = isPromiseLike(value) ? await value : value; // as `for await` does
-    if (stream.outcome) return;
-    const bytes = encodeMessage(codec, message as T, stream.path);
-    if (host.congested) await stream.writable();
-    if (stream.outcome) return;
-    host.sendData(stream, bytes);
+    if (stream.status) return;
+    const bytes = encodeMessage(codec, message as T, path);
+    left -= bytes.length + MESSAGE_TURN_BYTES;
+    if (stream.congested) await stream.writable();
+    if (stream.status) return;
+    if (stream.sizes) stream.sizes.sent += bytes.length;
+    stream.send(bytes);
+    if (left <= 0) {
+      left = TURN_BYTES;
+      await turn();
+    }
   }
 }
 
@@ -240,7 +190,14 @@ export function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
     typeof value.then === "function";
 }
 
-function iterate<T>(messages: Messages<T>): AsyncIterator<T> | Iterator<T> {
+/**
+ * The iterator of messages.
+ *
+ * @param messages An iterable.
+ * @returns Its iterator.
+ * @throws {TypeError} If it is none.
+ */
+export function iterate<T>(messages: Messages<T>): AsyncIterator<T> | Iterator<T> {
   if (typeof messages === "object" && messages !== null) {
     if (Symbol.asyncIterator in messages) return messages[Symbol.asyncIterator]();
     if (Symbol.iterator in messages) return messages[Symbol.iterator]();

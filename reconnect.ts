@@ -1,11 +1,12 @@
 /**
- * Connects again after a connection is lost.
+ * Connects again: after a connection is lost, or when one is used up.
  *
  * @module
  */
 
 import type { ByteConnection } from "./address.ts";
-import { pause } from "./timer.ts";
+import { backoff, type BackoffOptions, checkBackoff } from "./backoff.ts";
+import type { Timers } from "./timer.ts";
 
 /** How to connect again. */
 export interface ReconnectOptions {
@@ -21,8 +22,8 @@ export interface ReconnectOptions {
 /** Attempts to connect, one at a time, with a pause before each but the first. */
 export class Reconnect {
   readonly #dial: (signal: AbortSignal) => Promise<ByteConnection>;
-  readonly #initialDelayMs: number;
-  readonly #maxDelayMs: number;
+  readonly #delays: BackoffOptions;
+  readonly #timers: Timers;
   readonly #closing = new AbortController();
   #failures = 0;
   #connectedAt = -Infinity;
@@ -30,19 +31,18 @@ export class Reconnect {
   /**
    * @param dial Makes one attempt.
    * @param options How long to wait.
+   * @param timers Those of the client.
    * @throws {RangeError} If a delay is negative, or no number.
    */
   constructor(
     dial: (signal: AbortSignal) => Promise<ByteConnection>,
     options: ReconnectOptions,
+    timers: Timers,
   ) {
     const { initialDelayMs = 20, maxDelayMs = 2_000 } = options;
-    for (const [name, delay] of Object.entries({ initialDelayMs, maxDelayMs })) {
-      if (!(delay >= 0)) throw new RangeError(`Cannot reconnect with ${name} of ${delay}`);
-    }
+    this.#delays = checkBackoff("reconnect", { initialDelayMs, maxDelayMs });
     this.#dial = dial;
-    this.#initialDelayMs = initialDelayMs;
-    this.#maxDelayMs = maxDelayMs;
+    this.#timers = timers;
   }
 
   /** There is a connection. */
@@ -55,8 +55,10 @@ export class Reconnect {
     // A connection that was lost soon after it was made counts as a failure, or a server that
     // accepts and dies would be called without a pause.
     const lasted = performance.now() - this.#connectedAt;
-    if (lasted > this.#maxDelayMs && this.#connectedAt !== -Infinity) this.#failures = 0;
-    await this.#pause();
+    if (lasted > this.#delays.maxDelayMs && this.#connectedAt !== -Infinity) this.#failures = 0;
+    if (this.#failures > 0) {
+      await this.#timers.pause(backoff(this.#failures, this.#delays), this.#closing.signal);
+    }
     this.#failures++;
     this.#connectedAt = -Infinity;
     return await this.#dial(this.#closing.signal);
@@ -65,11 +67,5 @@ export class Reconnect {
   /** Gives up for good. */
   close(): void {
     this.#closing.abort();
-  }
-
-  async #pause(): Promise<void> {
-    if (this.#failures === 0) return;
-    const longest = Math.min(this.#initialDelayMs * 2 ** (this.#failures - 1), this.#maxDelayMs);
-    await pause(longest * (0.5 + 0.5 * Math.random()), this.#closing.signal);
   }
 }

@@ -4,9 +4,10 @@
  * @module
  */
 
+import { backoff, checkBackoff } from "./backoff.ts";
 import type { Interceptor } from "./interceptor.ts";
-import { abortError, Code, RpcError } from "./status.ts";
-import { pause } from "./timer.ts";
+import { abortStatus, Code, RpcError, statusError } from "./status.ts";
+import { Timers } from "./timer.ts";
 
 /** When and how often to call again. */
 export interface RetryOptions {
@@ -42,14 +43,13 @@ export interface RetryOptions {
  * ```
  */
 export function retry(options: RetryOptions = {}): Interceptor {
-  const { attempts = 3, initialDelayMs = 20, maxDelayMs = 1_000, codes = [Code.UNAVAILABLE] } =
-    options;
+  const { attempts = 3, initialDelayMs = 20, maxDelayMs = 1_000 } = options;
+  const codes = new Set(options.codes ?? [Code.UNAVAILABLE]);
+  const timers = new Timers();
   if (!Number.isInteger(attempts) || attempts < 1) {
     throw new RangeError(`Cannot retry with ${attempts} attempts`);
   }
-  for (const [name, delay] of Object.entries({ initialDelayMs, maxDelayMs })) {
-    if (!(delay >= 0)) throw new RangeError(`Cannot retry with ${name} of ${delay}`);
-  }
+  const delays = checkBackoff("retry", { initialDelayMs, maxDelayMs });
   return (next) => async (request) => {
     if (request.kind !== "unary" || !request.method.idempotent) return await next(request);
     const { timeoutMs = Infinity, signal } = request;
@@ -59,13 +59,12 @@ export function retry(options: RetryOptions = {}): Interceptor {
       try {
         return await next(left === Infinity ? request : { ...request, timeoutMs: left });
       } catch (error) {
-        const again = error instanceof RpcError && codes.includes(error.code);
-        const longest = Math.min(initialDelayMs * 2 ** (attempt - 1), maxDelayMs);
-        const delay = longest * (0.5 + 0.5 * Math.random());
+        const again = error instanceof RpcError && codes.has(error.code);
+        const delay = backoff(attempt, delays);
         // A pause that would outlast the deadline would only hide the error.
         if (!again || attempt === attempts || performance.now() + delay >= deadline) throw error;
-        await pause(delay, signal);
-        if (signal?.aborted) throw abortError(signal, request.method.path);
+        await timers.pause(delay, signal);
+        if (signal?.aborted) throw statusError(abortStatus(signal), request.method.path);
       }
     }
   };

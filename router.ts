@@ -4,14 +4,19 @@
  * @module
  */
 
-import type { ServerCall } from "./context.ts";
+import { bytesCodec } from "./codec.ts";
 import {
   intercept,
-  interceptedRequest,
+  type InterceptedRequest,
   interceptedResponse,
   type Interceptor,
 } from "./interceptor.ts";
-import { type AnyService, type Method, methodsOf, type ServiceHandlers } from "./service.ts";
+import { DONE, iterate, MessageIterator } from "./messages.ts";
+import { Method } from "./method.ts";
+import { enter } from "./running.ts";
+import type { ServerCall } from "./server_call.ts";
+import { type AnyService, type Messages, methodsOf, type ServiceHandlers } from "./service.ts";
+import { tell } from "./tell.ts";
 
 /** A handler of any kind of method. */
 export type Handler = (request: unknown, call: ServerCall) => unknown;
@@ -26,16 +31,25 @@ export interface Route {
 
 /** Takes the services that a server offers. */
 export class Router {
+  /**
+   * What interceptors make of calls that are refused; `undefined` if there are none.
+   *
+   * @internal
+   */
+  readonly refusals: Handler | undefined;
   readonly #services = new Map<string, Map<string, Route>>();
   readonly #interceptors: readonly Interceptor[];
 
   /**
    * Use `serve()`.
    *
-   * @param interceptors What stands around every handler, the outermost first.
+   * @param interceptors Code around every handler: interceptors, outermost first.
    */
   constructor(interceptors: readonly Interceptor[] = []) {
-    this.#interceptors = interceptors;
+    this.#interceptors = [...interceptors];
+    this.refusals = interceptors.length === 0 ? undefined : this.#intercepted(() => {
+      throw new TypeError("A call that is refused has no handler");
+    });
   }
 
   /**
@@ -60,44 +74,43 @@ export class Router {
     checkNames(typeName, methods, given);
     const routes = new Map<string, Route>();
     for (const [name, method] of methods) {
-      const handler = given[name];
+      const handler = own(given, name);
       if (typeof handler !== "function") {
         throw new TypeError(
           `Cannot serve ${typeName}: there is no handler ${JSON.stringify(name)} ` +
             `for its method ${method.name}`,
         );
       }
-      // To make a context takes a fifth of a small call's time, and most handlers take none. What
-      // they find all the same, if they look, only cannot be spread.
-      const bound: Handler = handler.length === 1
-        ? (request, call) => handler.call(handlers, request, call)
-        : (request, call) => handler.call(handlers, request, call.context);
-      routes.set(method.name, { method, handler: this.#intercepted(method, bound) });
+      const bound: Handler = (request, call) =>
+        enter(call, () => handler.call(handlers, request, call.context));
+      routes.set(method.name, { method, handler: this.#intercepted(bound) });
     }
     this.#services.set(typeName, routes);
     return this;
   }
 
-  #intercepted(method: Method, handler: Handler): Handler {
+  #intercepted(handler: Handler): Handler {
     if (this.#interceptors.length === 0) return handler;
     const calls = new WeakMap<object, ServerCall>();
-    const invoke = intercept(
-      this.#interceptors,
-      async ({ message, metadata, timeoutMs, context }) => {
-        const call = context && calls.get(context);
-        if (!call) {
-          throw new TypeError(
-            `An interceptor of ${method.path} has left out the request's context`,
-          );
-        }
-        call.change(metadata, timeoutMs);
-        const result = handler(message, call);
-        return interceptedResponse(method, method.serverStreaming ? result : await result);
-      },
-    );
+    const invoke = intercept(this.#interceptors, async (request: InterceptedRequest) => {
+      const call = request.context && calls.get(request.context);
+      if (!call) {
+        throw new TypeError(
+          `An interceptor of ${request.method.path} has left out the request's context`,
+        );
+      }
+      call.accept(request);
+      const result = handler(request.message, call);
+      return interceptedResponse(
+        call.method,
+        call.method.serverStreaming
+          ? new RunningMessages(call, result as Messages<unknown>)
+          : await call.whileRunning(Promise.resolve(result)),
+      );
+    });
     return async (message, call) => {
       calls.set(call.context, call);
-      return (await invoke(interceptedRequest(method, message, call.offer()))).message;
+      return (await invoke(call.offer(message))).message;
     };
   }
 
@@ -114,6 +127,63 @@ export class Router {
     if (!routes) return `service ${service}`;
     return routes.get(method) ?? `method ${method}`;
   }
+}
+
+/** The messages of a handler, which are over when its call is. */
+class RunningMessages extends MessageIterator<unknown> {
+  readonly #call: ServerCall;
+  readonly #iterator: AsyncIterator<unknown> | Iterator<unknown>;
+  #done = false;
+
+  constructor(call: ServerCall, messages: Messages<unknown>) {
+    super();
+    this.#call = call;
+    this.#iterator = iterate(messages);
+  }
+
+  async next(): Promise<IteratorResult<unknown>> {
+    if (this.#done) return DONE;
+    try {
+      const next = enter(this.#call, () => this.#iterator.next());
+      const result = await this.#call.whileRunning(Promise.resolve(next));
+      this.#done ||= result.done === true;
+      return result;
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
+  }
+
+  protected stop(): void {
+    if (this.#done) return;
+    this.#done = true;
+    tell(() => this.#iterator.return?.());
+  }
+}
+
+/**
+ * The method that a refused call names.
+ *
+ * @param service The full name of the service; empty if the request could not be read.
+ * @param name The name of the method.
+ * @returns A unary method of bytes.
+ */
+export function unknownMethod(service: string, name: string): Method {
+  return new Method(service, { name, methodKind: "unary", input: bytesCodec, output: bytesCodec });
+}
+
+/** What an object or its class has under a name. What every object has does not count. */
+function own(handlers: Readonly<Record<string, unknown>>, name: string): unknown {
+  for (
+    let owner: object | null = handlers;
+    owner !== null && owner !== Object.prototype;
+    owner = Object.getPrototypeOf(owner)
+  ) {
+    if (!Object.hasOwn(owner, name)) continue;
+    // The constructor of a class is a function that it has by that name, too, but no handler.
+    return name === "constructor" && owner !== handlers ? undefined : handlers[name];
+  }
+  return undefined;
 }
 
 /** Finds misspelt handlers, which would answer nothing. */

@@ -16,7 +16,7 @@ import {
   type UnixAddress,
   type VsockAddress,
 } from "./address.ts";
-import { Deadlines } from "./deadline.ts";
+import { Deadlines } from "./deadlines.ts";
 import type { Interceptor } from "./interceptor.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
 import {
@@ -27,19 +27,21 @@ import {
   removeStale,
   type SocketMode,
 } from "./listen.ts";
-import { Router } from "./router.ts";
 import { isPromiseLike } from "./messages.ts";
+import { Router } from "./router.ts";
+import { runningCall } from "./running.ts";
+import { ServerConnection, type ServerHost } from "./server_connection.ts";
 import { checkSignal } from "./signal.ts";
 import { type Stats, Tally } from "./stats.ts";
+import type { Stream } from "./stream.ts";
 import { tell } from "./tell.ts";
-import { checkTime, pause } from "./timer.ts";
-import { ServerConnection, type ServerHost } from "./server_connection.ts";
+import { checkTime, Timers } from "./timer.ts";
 
 /** What {@linkcode serve} may be told beside where to serve. */
 export interface ServeSettings {
   /** Shuts the server down, gracefully, when it is aborted. */
   signal?: AbortSignal | undefined;
-  /** What stands around every handler, the outermost first. */
+  /** Code around every handler: interceptors, outermost first. */
   interceptors?: readonly Interceptor[] | undefined;
   /** The bounds of each connection, where they differ from the defaults. */
   limits?: Partial<Limits> | undefined;
@@ -139,6 +141,7 @@ export class Server implements AsyncDisposable {
    */
   readonly finished: Promise<void>;
   readonly #host: ServerHost;
+  readonly #timers = new Timers();
   readonly #settings: ServeSettings;
   readonly #tally = new Tally();
   readonly #connections = new Set<ServerConnection>();
@@ -156,7 +159,9 @@ export class Server implements AsyncDisposable {
     checkSignal(signal);
     const router = new Router(options.interceptors);
     if (isPromiseLike(routes(router))) {
-      throw new TypeError("Cannot serve what an async function says: it would be too late");
+      throw new TypeError(
+        "Cannot serve: routes must be registered synchronously, and the callback returned a promise",
+      );
     }
     const deadlines = new Deadlines();
     this.#settings = options;
@@ -165,10 +170,11 @@ export class Server implements AsyncDisposable {
       deadlines,
       tally: this.#tally,
       limits: resolveLimits(options.limits),
+      timers: this.#timers,
       report: (error, method) => this.#report(error, method),
       disconnected: (connection) => {
         this.#connections.delete(connection);
-        this.#tally.disconnect(connection);
+        this.#tally.disconnect(connection.connection);
       },
     };
     const shutdown = () => void this.shutdown();
@@ -194,12 +200,17 @@ export class Server implements AsyncDisposable {
    * finish, and closes. When forced, calls still in flight end: `context.signal` is aborted, and
    * callers get `UNAVAILABLE`.
    *
+   * A handler may shut its own server down, too: called before it first waits for something, the
+   * promise does not wait for the handler's own call, which is answered all the same. Called later,
+   * it does, and so must not be awaited.
+   *
    * @param options When to force it.
    * @returns Settles when the server is closed. Without anything to force it, that takes as long as
    * the calls in flight, and as their clients take to read the answers.
    * @throws {RangeError | TypeError} If an option makes no sense.
    */
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
+    const own = runningCall();
     const { signal } = options;
     const timeoutMs = checkTime("timeoutMs", options.timeoutMs);
     checkSignal(signal);
@@ -207,19 +218,36 @@ export class Server implements AsyncDisposable {
     this.#draining ??= this.#each((connection) => connection.drain());
     const over = new AbortController();
     const either = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
-    await Promise.race([this.#draining, pause(timeoutMs, either)]);
+    const drained = this.#drained(own);
+    const forced = this.#timers.pause(timeoutMs, either).then(() => true);
+    const first = await Promise.race([drained, forced]);
     over.abort();
+    if (first === "but for one") {
+      void this.#draining.then(() => this.close());
+      return;
+    }
     await this.#each((connection) => connection.force());
     this.close();
     // A failure to start is not this caller's: whoever waits for `finished` hears of it.
     await this.finished.catch(() => {});
   }
 
+  /** Settles when all calls have ended, but for one if that is a call of this server. */
+  async #drained(own: Stream | undefined): Promise<"but for one" | undefined> {
+    const connections = [...this.#connections].map(({ connection }) => connection);
+    if (!own || connections.every(({ streams }) => streams.get(own.id) !== own)) {
+      await this.#draining;
+      return;
+    }
+    await Promise.all(connections.map((connection) => connection.whenIdle(own)));
+    return "but for one";
+  }
+
   /** Closes everything at once. Callers of calls in flight get `UNAVAILABLE`. */
   close(): void {
     this.#closed = true;
     this.#stopListening();
-    for (const connection of [...this.#connections]) connection.close();
+    for (const { connection } of [...this.#connections]) connection.close();
   }
 
   /** Shuts down gracefully. */
@@ -233,23 +261,25 @@ export class Server implements AsyncDisposable {
    * @returns The numbers, at this moment.
    */
   stats(): Stats {
-    return this.#tally.stats([...this.#connections]);
+    return this.#tally.stats([...this.#connections].map(({ connection }) => connection));
   }
 
   /** Lets the server keep the process alive, as it does at first. */
   ref(): void {
     this.#unref = false;
     this.#host.deadlines.ref();
+    this.#timers.ref();
     this.#listener?.ref?.();
-    for (const connection of this.#connections) connection.ref();
+    for (const { connection } of this.#connections) connection.ref();
   }
 
   /** Lets the process end while the server is open. */
   unref(): void {
     this.#unref = true;
     this.#host.deadlines.unref();
+    this.#timers.unref();
     this.#listener?.unref?.();
-    for (const connection of this.#connections) connection.unref();
+    for (const { connection } of this.#connections) connection.unref();
   }
 
   /** Starts at once if it can. The promise is that of the server's whole life. */
@@ -307,7 +337,8 @@ export class Server implements AsyncDisposable {
     }
     try {
       const { signal } = this.#stopping;
-      for await (const conn of accepted(listener, signal, (error) => this.#report(error))) {
+      const report = (error: unknown) => this.#report(error);
+      for await (const conn of accepted(listener, signal, report)) {
         void this.#serve(conn, name);
       }
     } catch (error) {
@@ -318,12 +349,12 @@ export class Server implements AsyncDisposable {
   }
 
   /** Serves one connection until it ends. Never rejects. */
-  async #serve(conn: ByteConnection, name: string): Promise<void> {
+  async #serve(conn: ByteConnection, name: string | undefined): Promise<void> {
     if (this.#closed || this.#draining) return tell(() => conn.close());
     const connection = new ServerConnection(conn, name, this.#host);
     this.#connections.add(connection);
-    if (this.#unref) connection.unref();
-    const running = connection.run();
+    if (this.#unref) connection.connection.unref();
+    const running = connection.connection.run();
     this.#running.add(running);
     await running;
     this.#running.delete(running);

@@ -5,10 +5,22 @@
  */
 
 import type { ByteConnection } from "./address.ts";
-import { Connection } from "./connection.ts";
-import { ServerCall } from "./context.ts";
-import { decodeRequest, type Request } from "./envelope.ts";
-import { FrameFlag, FrameType, oversizedError } from "./framing.ts";
+import { Connection, type Role } from "./connection.ts";
+import {
+  decodeRequest,
+  type Request,
+  type Response,
+  responseLength,
+  writeResponse,
+} from "./envelope.ts";
+import {
+  checkLength,
+  FrameFlag,
+  FrameType,
+  HEADER_LENGTH,
+  oversizedError,
+  writeHeader,
+} from "./framing.ts";
 import type { Limits } from "./limits.ts";
 import {
   decodeMessage,
@@ -17,20 +29,22 @@ import {
   ReceivedMessages,
   sendMessages,
 } from "./messages.ts";
-import type { Route, Router } from "./router.ts";
+import type { Method } from "./method.ts";
+import { type Handler, type Router, unknownMethod } from "./router.ts";
+import { type CallHost, ServerCall, type ServerKeeper } from "./server_call.ts";
 import type { ConnectionInfo, Messages } from "./service.ts";
-import { Code, RpcError, type Status } from "./status.ts";
-import { type CallKeeper, type Outcome, outcomeOf, SUCCESS } from "./stream.ts";
-import { settled } from "./timer.ts";
+import { Code, OK, RpcError, type Status, statusError, statusOf } from "./status.ts";
+import type { Timers } from "./timer.ts";
+import { NO_BYTES } from "./writer.ts";
 
 /** What a connection needs of its server. */
-export interface ServerHost extends CallKeeper {
+export interface ServerHost extends ServerKeeper {
   /** Finds handlers. */
   readonly router: Router;
   /** The bounds. */
   readonly limits: Readonly<Limits>;
-  /** An error that no caller hears of. */
-  report(error: unknown, method?: string): void;
+  /** The server's timers. */
+  readonly timers: Timers;
   /** A connection has ended. */
   disconnected(connection: ServerConnection): void;
 }
@@ -41,214 +55,242 @@ const PROBE_MS = 1_000;
 const LAST_WORDS_MS = 250;
 
 /** One client of a server. */
-export class ServerConnection extends Connection<ServerCall> {
-  readonly #server: ServerHost;
-  readonly #info: ConnectionInfo;
+export class ServerConnection implements Role, CallHost {
+  /** The connection. */
+  readonly connection: Connection<ServerCall>;
+  readonly accepts = true;
+  readonly info: ConnectionInfo;
+  readonly server: ServerHost;
+  /** Calls that are refused, and of which interceptors have not heard yet. */
+  readonly #refused = new Map<number, ServerCall>();
   #lastId = 0;
+  #unnamed = 0; // refused calls whose id is another one's, too
   #draining = false;
 
   /**
    * @param conn The open connection.
-   * @param name The address of the server.
+   * @param name The address of the server, if it has one.
    * @param server What it belongs to.
    */
-  constructor(conn: ByteConnection, name: string, server: ServerHost) {
-    super(conn, name, server.limits);
-    this.#server = server;
-    this.#info = { remoteAddr: conn.remoteAddr, values: new Map() };
+  constructor(conn: ByteConnection, name: string | undefined, server: ServerHost) {
+    this.connection = new Connection(conn, name, server.limits, server.timers, this);
+    this.server = server;
+    this.info = { remoteAddr: conn.remoteAddr, values: new Map() };
   }
 
   /** Answers new calls `UNAVAILABLE`, and ends when those in flight have. */
   async drain(): Promise<void> {
     this.#draining = true;
-    await this.whenIdle();
-    await this.flushed();
-    this.close();
+    await this.connection.whenIdle();
+    await this.connection.finish();
   }
 
   /** Ends all calls with `UNAVAILABLE`, and then the connection. */
   async force(): Promise<void> {
     this.#draining = true;
-    for (const call of [...this.streams.values()]) this.#fail(call, SHUTTING_DOWN);
-    await settled(this.flushed(), LAST_WORDS_MS);
-    this.close();
+    for (const call of [...this.connection.streams.values()]) this.failCall(call, SHUTTING_DOWN);
+    await this.connection.finish(LAST_WORDS_MS);
   }
 
-  protected request(streamId: number, flags: number, data: Uint8Array): void {
-    if (streamId % 2 !== 1) return this.#refuse(streamId, Code.INVALID_ARGUMENT, EVEN_ID);
-    if (streamId <= this.#lastId) return this.#refuse(streamId, Code.INVALID_ARGUMENT, USED_ID);
+  frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
+    if (type === FrameType.Request) this.#request(streamId, flags, data);
+    else if (type === FrameType.Data) this.#data(streamId, flags, data);
+    // A client has nothing to answer.
+  }
+
+  #request(streamId: number, flags: number, data: Uint8Array): void {
+    if (streamId % 2 !== 1) return this.#refuse(streamId, invalid(EVEN_ID));
+    if (streamId <= this.#lastId) return this.#refuse(streamId, invalid(USED_ID));
     this.#lastId = streamId;
     let request: Request;
     try {
       request = decodeRequest(data);
     } catch (error) {
-      const why = `unmarshal request error: ${outcomeOf(error).message}`;
-      return this.#refuse(streamId, Code.INVALID_ARGUMENT, why);
+      return this.#refuse(streamId, invalid(`unmarshal request error: ${statusOf(error).message}`));
     }
-    if (this.#draining) return this.#refuse(streamId, SHUTTING_DOWN.code, SHUTTING_DOWN.message);
-    const { concurrentCalls } = this.limits;
-    if (this.streams.size >= concurrentCalls) {
-      const why = `the connection has ${concurrentCalls} calls in flight, which is the most`;
-      return this.#refuse(streamId, Code.RESOURCE_EXHAUSTED, why);
+    const { router, limits } = this.server;
+    const route = router.find(request.service, request.method);
+    const method = typeof route === "string" ? undefined : route.method;
+    if (this.#draining) return this.#refuse(streamId, SHUTTING_DOWN, request, method);
+    if (this.connection.calls >= limits.concurrentCalls) {
+      const message = `the connection has ${limits.concurrentCalls} calls in flight, ` +
+        `which is the most`;
+      const status = { code: Code.RESOURCE_EXHAUSTED, message };
+      return this.#refuse(streamId, status, request, method);
     }
-    const route = this.#server.router.find(request.service, request.method);
-    if (typeof route === "string") return this.#refuse(streamId, Code.UNIMPLEMENTED, route);
-    this.#start(streamId, flags, route, request);
+    if (typeof route === "string") {
+      return this.#refuse(streamId, { code: Code.UNIMPLEMENTED, message: route }, request);
+    }
+    const { metadata, payload } = request;
+    const call = new ServerCall(route.method, { metadata, deadline: deadlineOf(request) }, this);
+    call.attach(this.connection);
+    call.open(streamId);
+    this.connection.streams.set(streamId, call);
+    if (request.timeoutNano < 0n) return call.expire();
+    const { clientStreaming } = route.method;
+    if (clientStreaming && payload.length > 0) call.push(payload);
+    if (!clientStreaming || (flags & FrameFlag.RemoteClosed) !== 0) call.closeRemote();
+    void this.#run(call, route.handler, clientStreaming ? undefined : payload);
   }
-
-  #start(streamId: number, flags: number, route: Route, request: Request): void {
-    const { metadata, payload, timeoutNano } = request;
-    const deadline = timeoutNano === 0n ? Infinity : performance.now() + Number(timeoutNano) / 1e6;
-    const call = new ServerCall(
-      streamId,
-      route.method,
-      metadata,
-      deadline,
-      this.#server,
-      this.#info,
-      this.#expire,
-    );
-    call.host = this;
-    this.streams.set(streamId, call);
-    if (timeoutNano < 0n) this.#expire(call);
-    else {
-      if (call.streamsIn && payload.length > 0) call.push(payload);
-      if (!call.streamsIn || (flags & FrameFlag.RemoteClosed) !== 0) call.closeRemote();
-      void this.#run(call, route, call.streamsIn ? undefined : payload);
-    }
-  }
-
-  readonly #expire = (call: ServerCall): void => this.#fail(call, DEADLINE_PASSED);
 
   /** Runs a handler. Never rejects: what goes wrong is the call's status. */
-  async #run(
-    call: ServerCall,
-    { method, handler }: Route,
-    payload: Uint8Array | undefined,
-  ): Promise<void> {
+  async #run(call: ServerCall, handler: Handler, payload: Uint8Array | undefined): Promise<void> {
+    const { method } = call;
     try {
-      const request = payload
-        ? decodeMessage(method.input, payload, method.path)
-        : new ReceivedMessages(call, method.input);
+      const request = this.#decode(call, payload);
       payload = undefined; // it can be large, and the handler may take long
-      const given = handler(request, call);
+      const given = call.refusal ? this.#tell(call) : handler(request, call);
       const result = isPromiseLike(given) ? await given : given;
-      if (method.serverStreaming) {
-        await sendMessages(call, this, method.output, result as Messages<unknown>);
-        if (!call.outcome) {
-          this.sendClose(call);
-          this.owesReplies = true; // for a stream without messages has not waited for the socket
-        }
+      if (method.serverStreaming && !call.refusal) {
+        await sendMessages(call, method.output, result as Messages<unknown>);
+        if (call.status) return;
+        call.halfClose();
+        this.connection.owesReplies = true; // without messages it has not waited for the socket
       } else {
-        if (call.outcome) return;
+        if (call.status) return;
         const bytes = encodeMessage(method.output, result, method.path);
-        if (this.congested) await call.writable();
-        if (!call.outcome) this.sendResponse(call.id, { status: undefined, payload: bytes });
+        if (call.congested) await call.writable();
+        if (call.status) return;
+        if (call.sizes) call.sizes.sent += bytes.length;
+        this.#sendResponse(call.id, { status: undefined, payload: bytes });
       }
-      call.abandon(SUCCESS);
+      call.abandon(OK);
     } catch (error) {
-      if (!(error instanceof RpcError)) this.#server.report(error, method.path);
-      this.#fail(call, outcomeOf(error));
+      if (!(error instanceof RpcError)) this.server.report(error, method.path);
+      this.failCall(call, statusOf(error));
     }
   }
 
-  /** Ends a call badly, and tells its caller, unless it has ended already. */
-  #fail(call: ServerCall, status: Status): void {
-    if (call.outcome) return;
+  /** The message of a call, or its messages. If it cannot be decoded, the call is refused. */
+  #decode(call: ServerCall, payload: Uint8Array | undefined): unknown {
+    if (call.refusal) return undefined;
+    const { input } = call.method;
+    if (!payload) return new ReceivedMessages(call, input);
+    try {
+      return decodeMessage(call, input, payload);
+    } catch (error) {
+      call.refusal = statusOf(error);
+      return undefined;
+    }
+  }
+
+  /** Tells interceptors of a call that is refused. It ends as they have it. */
+  #tell(call: ServerCall): unknown {
+    const { refusals } = this.server.router;
+    if (!refusals) throw statusError(call.refusal!, call.method.path);
+    return refusals(undefined, call);
+  }
+
+  /** Answers a Request that leads to no call of a handler. */
+  #refuse(streamId: number, refusal: Status, request?: Request, method?: Method): void {
+    const { router, limits, tally } = this.server;
+    if (!router.refusals || this.#refused.size >= limits.concurrentCalls) {
+      tally.start();
+      tally.end(refusal.code);
+      return this.#sendStatus(streamId, refusal);
+    }
+    const call = new ServerCall(
+      method ?? unknownMethod(request?.service ?? "", request?.method ?? ""),
+      { metadata: request?.metadata, deadline: request ? deadlineOf(request) : Infinity, refusal },
+      this,
+    );
+    const taken = this.connection.streams.has(streamId) || this.#refused.has(streamId);
+    const key = taken ? --this.#unnamed : streamId;
+    const { queue, backlog } = this.connection;
+    call.attach({ limits, queue, backlog, forget: () => this.#refused.delete(key) });
+    call.open(streamId);
+    this.#refused.set(key, call);
+    void this.#run(call, NO_HANDLER, undefined);
+  }
+
+  failCall(call: ServerCall, status: Status): void {
+    if (call.status) return;
     call.abandon(status);
     this.#sendStatus(call.id, status);
   }
 
-  /** Answers a Request that leads to no call. */
-  #refuse(streamId: number, code: Code, message: string): void {
-    this.#server.tally.start();
-    this.#server.tally.end(code);
-    this.#reject(streamId, code, message);
-  }
-
-  /** Answers a frame that belongs to no call. */
-  #reject(streamId: number, code: Code, message: string): void {
-    this.#sendStatus(streamId, { code, message, details: [] });
-  }
-
-  #sendStatus(streamId: number, status: Status): void {
-    if (this.closed) return;
-    this.sendStatus(streamId, status);
-    // Nobody waits for these to be sent, so a peer that does not read them is not read, either.
-    this.owesReplies = true;
-  }
-
-  // Other calls wait for the server to read, if not now then soon.
-  holdsUp(): boolean {
-    return true;
-  }
-
-  drop(call: ServerCall): void {
-    if (call.outcome) call.ignoreRemote();
-    else this.#fail(call, STALLED);
-  }
-
-  protected strayData(streamId: number, call: ServerCall | undefined): void {
+  #data(streamId: number, flags: number, data: Uint8Array): void {
+    const call = this.connection.streams.get(streamId);
+    if (call?.data(flags, data)) return;
     if (!call) {
-      const why = streamId % 2 === 1 ? "StreamID is no longer active" : EVEN_ID;
-      this.#reject(streamId, Code.INVALID_ARGUMENT, why);
-    } else if (call.streamsIn) {
-      const message = "data came after the half-close";
-      this.#fail(call, { code: Code.INVALID_ARGUMENT, message, details: [] });
-    } else this.#reject(streamId, Code.INVALID_ARGUMENT, "the method takes a single request");
+      if (this.#refused.has(streamId)) return; // its answer is on its way
+      this.#sendStatus(streamId, invalid(streamId % 2 === 1 ? NOT_ACTIVE : EVEN_ID));
+    } else if (call.method.clientStreaming) {
+      this.failCall(call, invalid("data came after the half-close"));
+    } else this.#sendStatus(streamId, invalid("the method takes a single request"));
   }
 
   oversized(streamId: number, type: number, _flags: number, length: number): void {
     if (type !== FrameType.Request && type !== FrameType.Data) return;
-    const status = outcomeOf(oversizedError(length, this.limits.messageBytes));
-    const call = type === FrameType.Data ? this.streams.get(streamId) : undefined;
-    if (call) this.#fail(call, status);
-    else if (type === FrameType.Request) this.#refuse(streamId, status.code, status.message);
-    else this.#reject(streamId, status.code, status.message);
-  }
-
-  // A client has nothing to answer.
-  protected response(): void {}
-
-  protected remoteClosed(call: ServerCall): void {
-    call.closeRemote();
+    const status = statusOf(oversizedError(length, this.server.limits.messageBytes));
+    if (type === FrameType.Request) return this.#refuse(streamId, status);
+    const call = this.connection.streams.get(streamId);
+    if (call) this.failCall(call, status);
+    else if (!this.#refused.has(streamId)) this.#sendStatus(streamId, status);
   }
 
   /** Finishes the calls of a client that has half-closed but is still there to read. */
-  protected async endOfInput(): Promise<void> {
-    while (this.calls > 0 && await this.peerReads()) {
-      await settled(this.whenIdle(), PROBE_MS);
+  async endOfInput(): Promise<Status> {
+    const { connection } = this;
+    while (connection.calls > 0 && await connection.peerReads()) {
+      await this.server.timers.settled(connection.whenIdle(), PROBE_MS);
     }
-    await this.flushed();
+    await connection.queue.flushed();
+    return ENDED;
   }
 
-  protected ended(error: RpcError | undefined): void {
-    if (error) this.#server.report(error);
-    this.#server.disconnected(this);
+  ended(failure: Status | undefined): void {
+    for (const call of [...this.#refused.values()]) call.end(failure ?? ENDED);
+    if (failure) this.server.report(statusError(failure));
+    this.server.disconnected(this);
   }
 
-  protected closedOutcome(): Outcome {
-    return { code: Code.CANCELLED, message: "the connection has ended", details: [] };
+  /**
+   * Sends a Response.
+   *
+   * @throws {RpcError} With `RESOURCE_EXHAUSTED` if it is too long. Nothing is sent then.
+   */
+  #sendResponse(streamId: number, response: Response): void {
+    const length = responseLength(response);
+    checkLength(length, this.server.limits.messageBytes);
+    this.#writeResponse(streamId, response, length);
+  }
+
+  /** Sends a status, in short if it is too long. There is no limit that keeps it from being sent. */
+  #sendStatus(streamId: number, status: Status): void {
+    if (this.connection.closed) return;
+    let response: Response = { status, payload: NO_BYTES };
+    if (responseLength(response) > this.server.limits.messageBytes) {
+      const message = `${status.message.slice(0, 200)}... (shortened)`;
+      response = { status: { code: status.code, message }, payload: NO_BYTES };
+    }
+    this.#writeResponse(streamId, response, responseLength(response));
+    // Nobody waits for these to be sent, so a peer that does not read them is not read, either.
+    this.connection.owesReplies = true;
+  }
+
+  #writeResponse(streamId: number, response: Response, length: number): void {
+    const { queue } = this.connection;
+    writeHeader(queue.writer, streamId, FrameType.Response, 0, length);
+    writeResponse(queue.writer, response);
+    queue.send(HEADER_LENGTH + length);
   }
 }
 
+function deadlineOf({ timeoutNano }: Request): number {
+  return timeoutNano === 0n ? Infinity : performance.now() + Number(timeoutNano) / 1e6;
+}
+
+function invalid(message: string): Status {
+  return { code: Code.INVALID_ARGUMENT, message };
+}
+
+const NO_HANDLER: Handler = () => undefined;
+
 const EVEN_ID = "StreamID must be odd for client initiated streams";
 const USED_ID = "StreamID cannot be re-used and must increment";
+const NOT_ACTIVE = "StreamID is no longer active";
 
-const SHUTTING_DOWN: Status = {
-  code: Code.UNAVAILABLE,
-  message: "server is shutting down",
-  details: [],
-};
+const SHUTTING_DOWN: Status = { code: Code.UNAVAILABLE, message: "server is shutting down" };
 
-const STALLED: Status = {
-  code: Code.RESOURCE_EXHAUSTED,
-  message: "the handler does not take its messages, and holds up the connection",
-  details: [],
-};
-
-const DEADLINE_PASSED: Status = {
-  code: Code.DEADLINE_EXCEEDED,
-  message: "the deadline has passed",
-  details: [],
-};
+const ENDED: Status = { code: Code.CANCELLED, message: "the connection has ended" };

@@ -55,15 +55,20 @@ export interface StatusDetail {
   value: Uint8Array;
 }
 
-/** The fields of a `google.rpc.Status`, as a call ends with it. */
+/** How a call ended: the fields of a `google.rpc.Status`, and what led to it. */
 export interface Status {
   /** A {@linkcode Code}; numbers that gRPC does not define are passed on as they are. */
-  code: number;
+  readonly code: number;
   /** For a developer to read. */
-  message: string;
+  readonly message: string;
   /** More, in a form for programs. */
-  details: readonly StatusDetail[];
+  readonly details?: readonly StatusDetail[] | undefined;
+  /** What led to it, if it did not come from the peer. It stays in this process. */
+  readonly cause?: unknown;
 }
+
+/** The status of a call that went well. */
+export const OK: Status = { code: Code.OK, message: "" };
 
 /** What an {@linkcode RpcError} may carry beyond its code and message. */
 export interface RpcErrorOptions {
@@ -121,9 +126,7 @@ export class RpcError extends Error {
    * @throws {TypeError} If a detail is none.
    */
   constructor(code: Code, message: string, options: RpcErrorOptions = {}) {
-    if ((code | 0) !== code || code === Code.OK) {
-      throw new RangeError(`Cannot make an RpcError of code ${code}: it takes an error's code`);
-    }
+    checkCode(code);
     message = String(message);
     const text = message === "" ? codeName(code) : `${codeName(code)}: ${message}`;
     super(
@@ -132,7 +135,7 @@ export class RpcError extends Error {
     );
     this.code = code;
     this.rawMessage = message;
-    this.details = checkDetails(options.details ?? []);
+    this.details = [...checkDetails(options.details ?? [])];
     this.method = options.method;
     Object.defineProperty(this, brand, { value: true });
   }
@@ -184,12 +187,14 @@ export class RpcError extends Error {
   }
 
   /**
-   * Whether a value is an `RpcError` of this or another copy of the module.
+   * Whether a value is an `RpcError` of this or another copy of the module. Of a subclass only its
+   * own instances are.
    *
    * @param value Anything.
    * @returns What `instanceof` evaluates to.
    */
   static override [Symbol.hasInstance](value: unknown): boolean {
+    if (this !== RpcError) return Function.prototype[Symbol.hasInstance].call(this, value);
     return typeof value === "object" && value !== null && brand in value;
   }
 }
@@ -205,23 +210,55 @@ export function codeName(code: number): string {
 }
 
 /**
- * The error for an aborted signal: `DEADLINE_EXCEEDED` if a timeout aborted it, else `CANCELLED`.
+ * The status of a call for which something was thrown.
+ *
+ * @param error What was thrown.
+ * @returns Its status; `UNKNOWN` if it has none.
+ */
+export function statusOf(error: unknown): Status {
+  if (!(error instanceof RpcError)) {
+    return { code: Code.UNKNOWN, message: describe(error), cause: error };
+  }
+  try {
+    // Another copy of the module may have made it, or somebody may have changed it.
+    const { code, rawMessage, details = [], cause } = error;
+    checkCode(code);
+    return { code, message: String(rawMessage), details: checkDetails(details), cause };
+  } catch (cause) {
+    return { code: Code.UNKNOWN, message: describe(error), cause };
+  }
+}
+
+/**
+ * The error of a call that ended badly. It is made where the caller waits, so that its stack leads
+ * there.
+ *
+ * @param status How the call ended.
+ * @param method The method, as `pkg.Service/Method`, if one was called.
+ * @returns The error.
+ */
+export function statusError(status: Status, method?: string): RpcError {
+  const { code, message, details, cause } = status;
+  return new RpcError(code, message, { details, method, cause });
+}
+
+/**
+ * The status of a call whose signal was aborted: `DEADLINE_EXCEEDED` if a timeout aborted it, else
+ * `CANCELLED`.
  *
  * @param signal The signal.
- * @param method The method that was called, if one was.
- * @returns An error with the signal's reason as its cause.
+ * @returns A status with the signal's reason as its cause.
  */
-export function abortError(signal: AbortSignal, method?: string): RpcError {
+export function abortStatus(signal: AbortSignal): Status {
   const cause: unknown = signal.reason;
-  if (cause instanceof DOMException && cause.name === "TimeoutError") {
-    return new RpcError(Code.DEADLINE_EXCEEDED, cause.message, { method, cause });
+  const name = cause instanceof DOMException ? cause.name : undefined;
+  if (name === "TimeoutError") {
+    return { code: Code.DEADLINE_EXCEEDED, message: describe(cause), cause };
   }
-  const plain = cause instanceof DOMException && cause.name === "AbortError";
-  return new RpcError(
-    Code.CANCELLED,
-    plain ? "the caller gave up" : `the caller gave up: ${describe(cause)}`,
-    { method, cause },
-  );
+  const message = name === "AbortError"
+    ? "the caller gave up"
+    : `the caller gave up: ${describe(cause)}`;
+  return { code: Code.CANCELLED, message, cause };
 }
 
 /**
@@ -237,6 +274,11 @@ export function describe(reason: unknown): string {
   } catch {
     return "something that cannot be shown was thrown";
   }
+}
+
+function checkCode(code: number): void {
+  if ((code | 0) === code && code !== Code.OK) return;
+  throw new RangeError(`Cannot make an RpcError of code ${code}: it takes an error's code`);
 }
 
 function checkDetails(details: readonly StatusDetail[]): readonly StatusDetail[] {

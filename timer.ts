@@ -1,10 +1,10 @@
 /**
- * Waiting, with bounds that make sense.
+ * Waiting: timers that keep the process alive together or not at all, and pauses.
  *
  * @module
  */
 
-/** The longest delay that a timer takes. */
+/** The longest delay that `setTimeout()` takes, in milliseconds. */
 const LONGEST_DELAY = 2 ** 31 - 1;
 
 /**
@@ -23,47 +23,121 @@ export function checkTime(name: string, ms: number | undefined): number {
   return ms;
 }
 
-/**
- * Calls back later.
- *
- * @param ms In how many milliseconds; never if that is infinite.
- * @param callback What to call.
- * @returns What `clearTimeout()` takes.
- */
-export function startTimer(
-  ms: number,
-  callback: () => void,
-): ReturnType<typeof setTimeout> | undefined {
-  if (ms === Infinity) return undefined;
-  // A time that no timer can take is as good as for ever, but not for the process that waits.
-  return setTimeout(callback, Math.min(Math.max(0, Math.ceil(ms)), LONGEST_DELAY));
+/** A timer that was started. */
+export interface Timer {
+  /** Stops it, if it has not fired. */
+  stop(): void;
+}
+
+const NEVER: Timer = { stop() {} };
+
+/** The timers of one client or server. */
+export class Timers {
+  readonly #ids = new Set<number>();
+  #unref = false;
+
+  /**
+   * Calls back once.
+   *
+   * @param ms In how many milliseconds; never if that is infinite.
+   * @param callback What to call.
+   * @returns The timer.
+   */
+  start(ms: number, callback: () => void): Timer {
+    if (ms === Infinity) return NEVER;
+    const fire = () => {
+      this.#ids.delete(id);
+      callback();
+    };
+    const id = setTimeout(fire, delay(ms)) as unknown as number;
+    return this.#add(id);
+  }
+
+  /**
+   * Calls back again and again.
+   *
+   * @param ms The milliseconds between two calls; none is made if that is infinite.
+   * @param callback What to call.
+   * @returns The timer.
+   */
+  repeat(ms: number, callback: () => void): Timer {
+    if (ms === Infinity) return NEVER;
+    return this.#add(setInterval(callback, delay(ms)) as unknown as number);
+  }
+
+  /**
+   * Waits.
+   *
+   * @param ms How many milliseconds.
+   * @param signal Ends the wait when it is aborted. See whether it was.
+   */
+  async pause(ms: number, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const stop = () => resolve();
+    const timer = this.start(ms, stop);
+    signal?.addEventListener("abort", stop);
+    await promise;
+    timer.stop();
+    signal?.removeEventListener("abort", stop);
+  }
+
+  /**
+   * Waits for a promise that does not reject, but no longer than so many milliseconds.
+   *
+   * @param promise The promise.
+   * @param ms How long at most.
+   */
+  async settled(promise: Promise<unknown>, ms: number): Promise<void> {
+    const over = new AbortController();
+    await Promise.race([promise, this.pause(ms, over.signal)]);
+    over.abort();
+  }
+
+  /** Lets the timers keep the process alive, as they do at first. */
+  ref(): void {
+    this.#unref = false;
+    for (const id of this.#ids) Deno.refTimer(id);
+  }
+
+  /** Lets the process end before they fire. */
+  unref(): void {
+    this.#unref = true;
+    for (const id of this.#ids) Deno.unrefTimer(id);
+  }
+
+  #add(id: number): Timer {
+    this.#ids.add(id);
+    if (this.#unref) Deno.unrefTimer(id);
+    return {
+      stop: () => {
+        if (this.#ids.delete(id)) clearTimeout(id);
+      },
+    };
+  }
 }
 
 /**
- * Waits.
+ * What `setTimeout()` takes for a time.
  *
- * @param ms How many milliseconds.
- * @param signal Ends the wait when it is aborted. See whether it was.
+ * @param ms Milliseconds.
+ * @returns The next whole number of milliseconds that it can count.
  */
-export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
-  if (signal?.aborted) return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const stop = () => resolve();
-  const timer = startTimer(ms, stop);
-  signal?.addEventListener("abort", stop);
-  await promise;
-  clearTimeout(timer);
-  signal?.removeEventListener("abort", stop);
+export function delay(ms: number): number {
+  return Math.min(Math.max(0, Math.ceil(ms)), LONGEST_DELAY);
 }
 
+let nextTurn: Promise<void> | undefined;
+
 /**
- * Waits for a promise that does not reject, but no longer than so many milliseconds.
- *
- * @param promise The promise.
- * @param ms How long at most.
+ * Lets everything else have its turn of the event loop. Whoever waits at the same time waits
+ * together.
  */
-export async function settled(promise: Promise<unknown>, ms: number): Promise<void> {
-  const over = new AbortController();
-  await Promise.race([promise, pause(ms, over.signal)]);
-  over.abort();
+export function turn(): Promise<void> {
+  return nextTurn ??= new Promise((resolve) =>
+    setImmediate(() => {
+      nextTurn = undefined;
+      resolve();
+    })
+  );
 }

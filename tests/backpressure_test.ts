@@ -36,7 +36,9 @@ Deno.test("a stream nobody reads holds up neither calls nor another stream, and 
   deepEqual((await Array.fromAsync(read)).map(({ value }) => Number(value)), [0, 1, 2]);
   await rejects(unread.next(), {
     code: Code.RESOURCE_EXHAUSTED,
-    rawMessage: "nobody takes its messages, and it holds up other calls on the connection",
+    rawMessage: "nobody takes its messages, and it holds up other calls on the connection: " +
+      "take them faster, make the other calls on a connection of their own, or raise " +
+      "limits.connectionQueueBytes",
   });
   await service.echo({});
   equal(client.stats().queuedBytes, 0);

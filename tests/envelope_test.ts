@@ -54,7 +54,7 @@ function requestMessage({ metadata, ...rest }: Request) {
 function responseMessage({ status, payload }: Response) {
   return create(ResponseSchema, {
     payload,
-    ...(status && { status: { ...status, details: [...status.details] } }),
+    ...(status && { status: { ...status, details: [...status.details ?? []] } }),
   });
 }
 

@@ -1,14 +1,16 @@
 import { type Client, connect, RpcError, serve, type Server } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import { Call } from "../call.ts";
+import { takeOptions } from "../call_options.ts";
+import { ClientCall } from "../client_call.ts";
 import { ClientConnection } from "../client_connection.ts";
-import { Deadlines } from "../deadline.ts";
+import { Deadlines } from "../deadlines.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { resolveLimits } from "../limits.ts";
 import { createConnectionPair } from "../memory.ts";
 import { methodsOf } from "../service.ts";
 import { Tally } from "../stats.ts";
 import { Code } from "../status.ts";
+import { Timers } from "../timer.ts";
 import { SocketFolder, testHandlers } from "./fixture.ts";
 
 function start(path: string): Server {
@@ -214,19 +216,34 @@ Deno.test("a connection that has used up its ids takes no more calls", async () 
     { connection: far },
     (router) => router.service(TestService, testHandlers),
   );
-  const connection = new ClientConnection(near, "memory", resolveLimits(), () => {}, 2 ** 32 - 1);
-  const running = connection.run();
-  const keeper = { deadlines: new Deadlines(), tally: new Tally() };
+  const left: ClientCall[] = [];
+  const connection = new ClientConnection({
+    conn: near,
+    name: "memory",
+    limits: resolveLimits(),
+    timers: new Timers(),
+    onExhausted: (call) => void left.push(call),
+    onEnd: () => {},
+    firstId: 2 ** 32 - 1,
+  });
+  const running = connection.connection.run();
+  const keeper = { deadlines: new Deadlines(), tally: new Tally(), waiting: new Set<ClientCall>() };
   const method = methodsOf(TestService).get("nothing")!;
-  const [last, none] = [new Call(method, {}, keeper), new Call(method, {}, keeper)];
+  const settings = takeOptions(undefined, undefined);
+  const request = { payload: new Uint8Array(0), metadata: undefined, messages: undefined };
+  const [last, none] = Array.from(
+    { length: 2 },
+    () => new ClientCall(method, settings, request, keeper),
+  ) as [ClientCall, ClientCall];
   equal(connection.usable, true);
-  connection.open(last, undefined, new Uint8Array(0), undefined);
+  connection.open(last);
   equal(last.id, 2 ** 32 - 1);
-  equal(connection.usable, false);
-  connection.open(none, undefined, new Uint8Array(0), undefined);
-  deepEqual([none.outcome?.code, none.outcome?.message], [
+  deepEqual([connection.usable, connection.exhausted], [false, true]);
+  connection.open(none);
+  deepEqual(left, [none]);
+  deepEqual([connection.exhaustedStatus.code, connection.exhaustedStatus.message], [
     Code.UNAVAILABLE,
-    "connection to memory has used up its stream ids",
+    "connection to memory has used up its stream ids: connect anew",
   ]);
   deepEqual(await last.receive(), new Uint8Array(0));
   connection.close();

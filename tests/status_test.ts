@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { anyPack, DurationSchema, StringValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code, RpcError } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
-import { abortError, codeName } from "../status.ts";
+import { abortStatus, codeName, statusError } from "../status.ts";
 
 Deno.test("Code has gRPC's names and numbers", () => {
   const names =
@@ -99,13 +99,14 @@ Deno.test("codeName() names unknown codes by their number", () => {
   equal(codeName(-3), "CODE_-3");
 });
 
-Deno.test("abortError() tells a timeout from any other abort", () => {
+Deno.test("abortStatus() tells a timeout from any other abort", () => {
+  const error = (signal: AbortSignal, method?: string) => statusError(abortStatus(signal), method);
   const timeout = AbortSignal.abort(new DOMException("too slow", "TimeoutError"));
-  equal(abortError(timeout).message, "DEADLINE_EXCEEDED: too slow");
-  equal(abortError(AbortSignal.abort()).message, "CANCELLED: the caller gave up");
+  equal(error(timeout).message, "DEADLINE_EXCEEDED: too slow");
+  equal(error(AbortSignal.abort()).message, "CANCELLED: the caller gave up");
   const reason = new Error("changed my mind");
-  const error = abortError(AbortSignal.abort(reason), "s/m");
-  equal(error.message, "s/m: CANCELLED: the caller gave up: changed my mind");
-  equal(error.cause, reason);
-  equal(abortError(AbortSignal.abort("text")).rawMessage, "the caller gave up: text");
+  const { message, cause } = error(AbortSignal.abort(reason), "s/m");
+  equal(message, "s/m: CANCELLED: the caller gave up: changed my mind");
+  equal(cause, reason);
+  equal(error(AbortSignal.abort("text")).rawMessage, "the caller gave up: text");
 });

@@ -17,20 +17,20 @@ const PAUSE = 8;
 /** Bytes that may wait for the socket before senders have to. */
 const HIGH_WATER = 1 << 18;
 
-/** Where the bytes go. */
+/** Where the bytes go: a connection. */
 export interface ByteSink {
   /** Writes some of the bytes, and tells how many. */
   write(bytes: Uint8Array): Promise<number>;
 }
 
 /** A queue of bytes to be written, in order. */
-export class Output {
-  /** Takes the bytes; {@linkcode Output.send} follows. */
-  readonly writer = new Writer();
+export class WriteQueue {
+  /** Takes the bytes; {@linkcode WriteQueue.send} follows. */
+  readonly writer: Writer = new Writer();
   readonly #sink: ByteSink;
   readonly #onFailure: (cause: unknown) => void;
-  #pending = 0;
-  #total = 0;
+  #pending = 0; // bytes that wait, or are being written
+  #total = 0; // bytes ever sent
   #scheduled = false;
   #urgent = false;
   #running = false;
@@ -40,11 +40,16 @@ export class Output {
 
   /**
    * @param sink Where the bytes go.
-   * @param onFailure Called once, if writing fails.
+   * @param onFailure Called once, if writing fails. The queue is closed then.
    */
   constructor(sink: ByteSink, onFailure: (cause: unknown) => void) {
     this.#sink = sink;
     this.#onFailure = onFailure;
+  }
+
+  /** Whether nothing is written any more. */
+  get closed(): boolean {
+    return this.#closed;
   }
 
   /** Whether so much waits for the socket that senders should wait, too. */
@@ -63,13 +68,17 @@ export class Output {
   }
 
   /**
-   * Sends what was given to the writer.
+   * Sends what was given to the writer. A closed queue drops it.
    *
    * @param length Its length in bytes.
    * @param more Whether more is likely to follow: a message of a stream waits for the next ones, as
    * long as they come without a pause. To write each alone takes up to half of a stream's speed.
    */
   send(length: number, more = false): void {
+    if (this.#closed) {
+      this.writer.take();
+      return;
+    }
     this.#pending += length;
     this.#total += length;
     if (!more) this.#urgent = true;
@@ -143,7 +152,9 @@ export class Output {
       this.#flushed?.resolve();
       this.#flushed = undefined;
     } catch (cause) {
-      if (!this.#closed) this.#onFailure(cause);
+      if (this.#closed) return;
+      this.close();
+      this.#onFailure(cause);
     }
   }
 

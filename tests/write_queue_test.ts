@@ -3,7 +3,7 @@
 import { connect, createConnectionPair, serve } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
-import { Output } from "../output.ts";
+import { WriteQueue } from "../write_queue.ts";
 import { testHandlers } from "./fixture.ts";
 
 /** Takes bytes as a socket does that has room, and counts the writes. */
@@ -16,45 +16,45 @@ class Sink {
   }
 }
 
-function add(output: Output, byte: number, more?: boolean): void {
-  output.writer.bytes(new Uint8Array([byte]));
-  output.send(1, more);
+function add(queue: WriteQueue, byte: number, more?: boolean): void {
+  queue.writer.bytes(new Uint8Array([byte]));
+  queue.send(1, more);
 }
 
-function outputTo(sink: Sink): Output {
-  return new Output(sink, (cause) => {
+function queueTo(sink: Sink): WriteQueue {
+  return new WriteQueue(sink, (cause) => {
     throw cause;
   });
 }
 
 Deno.test("what is added in one turn leaves in one write", async () => {
   const sink = new Sink();
-  const output = outputTo(sink);
-  for (const byte of [1, 2, 3]) add(output, byte);
+  const queue = queueTo(sink);
+  for (const byte of [1, 2, 3]) add(queue, byte);
   equal(sink.writes.length, 0);
-  await output.flushed();
-  add(output, 4);
-  await output.flushed();
+  await queue.flushed();
+  add(queue, 4);
+  await queue.flushed();
   deepEqual(sink.writes, [[1, 2, 3], [4]]);
 });
 
 Deno.test("messages of a stream wait for those that follow, and for nothing else", async () => {
   const sink = new Sink();
-  const output = outputTo(sink);
+  const queue = queueTo(sink);
   for (let byte = 0; byte < 100; byte++) {
-    add(output, byte, true);
+    add(queue, byte, true);
     for (let turns = 0; turns < 5; turns++) await undefined;
   }
-  await output.flushed();
+  await queue.flushed();
   deepEqual(sink.writes, [Array.from({ length: 100 }, (_, byte) => byte)]);
 });
 
 Deno.test("what ends a call takes the messages that wait with it at once", async () => {
   const sink = new Sink();
-  const output = outputTo(sink);
-  add(output, 1, true);
+  const queue = queueTo(sink);
+  add(queue, 1, true);
   await undefined;
-  add(output, 2);
+  add(queue, 2);
   await undefined;
   await undefined;
   deepEqual(sink.writes, [[1, 2]]);
