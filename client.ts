@@ -11,10 +11,11 @@ import {
   isByteConnection,
   nameOf,
   parseAddress,
+  type ParsedAddress,
 } from "./address.ts";
 import { takeDefaults, takeOptions } from "./call_options.ts";
 import { ClientCall, type ClientKeeper } from "./client_call.ts";
-import { ClientConnection, closedStatus } from "./client_connection.ts";
+import { ClientConnections } from "./client_connections.ts";
 import { bytesCodec } from "./codec.ts";
 import { Deadlines } from "./deadlines.ts";
 import { dial, type Dialler, type DialOptions, isDialler, open } from "./dial.ts";
@@ -39,8 +40,7 @@ import {
   type ServiceClient,
 } from "./service.ts";
 import { type Stats, Tally } from "./stats.ts";
-import { type RpcError, type Status, statusError, statusOf } from "./status.ts";
-import { tell } from "./tell.ts";
+import { type RpcError, statusError } from "./status.ts";
 import { Timers } from "./timer.ts";
 import { NO_BYTES } from "./writer.ts";
 
@@ -102,35 +102,33 @@ export async function connect(
   address: Address | Dialler | ByteConnection,
   options: ConnectOptions = {},
 ): Promise<Client> {
+  const { reconnect, waitForReady, onClose } = options;
   const limits = resolveLimits(options.limits);
   const timers = new Timers();
+  const keeper = { deadlines: new Deadlines(), tally: new Tally(), waiting: new Set<ClientCall>() };
+  const common = { limits, timers, keeper, onClose };
   if (isByteConnection(address)) {
-    if (options.reconnect) {
+    if (reconnect) {
       throw new TypeError("Cannot reconnect to an open connection: it has no address to dial");
     }
-    return new Client(address, { name: nameOf(address), limits, timers, options });
+    const connections = new ClientConnections(address, { ...common, name: nameOf(address) });
+    return new Client(connections, keeper, options);
   }
   const dialler = isDialler(address) ? address : addressDialler(parseAddress(address));
-  const { reconnect, waitForReady } = options;
   const again = new Reconnect(
     (signal) => dial(dialler, { signal, waitForReady }, timers),
     typeof reconnect === "object" ? reconnect : {},
     timers,
   );
   const conn = await dial(dialler, options, timers);
-  const name = dialler.name ?? UNNAMED_DIALLER;
-  return new Client(conn, { name, limits, timers, options, again });
+  const name = dialler.name ?? "a dialler";
+  const reconnects = Boolean(reconnect);
+  const connections = new ClientConnections(conn, { ...common, name, again, reconnects });
+  return new Client(connections, keeper, options);
 }
 
-/** What a client is made of beside its connection. */
-interface ClientParts {
-  /** The server's address, if there is one. */
-  readonly name: string | undefined;
-  readonly limits: Readonly<Limits>;
-  readonly timers: Timers;
-  readonly options: ConnectOptions;
-  /** Makes another connection, if that is possible. */
-  readonly again?: Reconnect;
+function addressDialler(address: ParsedAddress): Dialler {
+  return { dial: (signal) => open(address, signal), name: formatAddress(address) };
 }
 
 /** How a call is to be made. */
@@ -149,57 +147,34 @@ export class Client implements AsyncDisposable {
   readonly closed: Promise<void>;
   /** The address of the server, as text. */
   readonly address: string;
-  readonly #name: string | undefined;
-  readonly #limits: Readonly<Limits>;
-  readonly #timers: Timers;
-  readonly #again: Reconnect | undefined;
-  readonly #reconnects: boolean;
   readonly #defaults: CallDefaults | undefined;
   readonly #interceptors: readonly Interceptor[];
-  readonly #onClose: ConnectOptions["onClose"];
-  readonly #keeper: ClientKeeper = {
-    deadlines: new Deadlines(),
-    tally: new Tally(),
-    waiting: new Set(),
-  };
+  readonly #keeper: ClientKeeper;
+  readonly #connections: ClientConnections;
   readonly #intercepting: InterceptingClient;
   readonly #guards = new Set<Guard>();
   readonly #raw = new Map<string, Caller>();
-  readonly #connections = new Set<ClientConnection>();
-  readonly #running = new Set<ClientConnection>();
-  readonly #end = Promise.withResolvers<void>();
-  #current: ClientConnection;
-  #connecting = false;
-  #closing: Status | undefined; // how calls end once the client is closed
-  #unref = false;
 
   /** Use {@linkcode connect}. */
-  constructor(conn: ByteConnection, parts: ClientParts) {
-    const { name, limits, timers, options, again } = parts;
-    this.address = name ?? "an open connection";
-    this.closed = this.#end.promise;
-    this.#name = name;
-    this.#limits = limits;
-    this.#timers = timers;
-    this.#again = again;
-    this.#reconnects = Boolean(options.reconnect);
+  constructor(connections: ClientConnections, keeper: ClientKeeper, options: ConnectOptions) {
+    this.#connections = connections;
+    this.#keeper = keeper;
     this.#defaults = takeDefaults(options.defaults);
     this.#interceptors = [...options.interceptors ?? []];
-    this.#onClose = options.onClose;
-    const closing = () => this.#closing;
+    this.address = connections.name ?? "an open connection";
+    this.closed = connections.ended;
     this.#intercepting = {
       address: this.address,
-      deadlines: this.#keeper.deadlines,
+      deadlines: keeper.deadlines,
       guards: this.#guards,
       get closed() {
-        return closing();
+        return connections.closing;
       },
       call: (guard, method, request) =>
         method.serverStreaming
           ? this.#stream(method, request.message, request, undefined, guard)
           : this.#single(method, request.message, request, undefined, guard),
     };
-    this.#current = this.#attach(conn);
   }
 
   /**
@@ -288,24 +263,19 @@ export class Client implements AsyncDisposable {
    * @returns The numbers, at this moment.
    */
   stats(): Stats {
-    const open = [...this.#connections].map(({ connection }) => connection);
-    return this.#keeper.tally.stats(open);
+    return this.#keeper.tally.stats(this.#connections.open);
   }
 
   /** Lets the connection keep the process alive, as it does at first. */
   ref(): void {
-    this.#unref = false;
     this.#keeper.deadlines.ref();
-    this.#timers.ref();
-    for (const { connection } of this.#connections) connection.ref();
+    this.#connections.ref();
   }
 
   /** Lets the process end while the connection is open, or is being made. */
   unref(): void {
-    this.#unref = true;
     this.#keeper.deadlines.unref();
-    this.#timers.unref();
-    for (const { connection } of this.#connections) connection.unref();
+    this.#connections.unref();
   }
 
   /**
@@ -313,12 +283,8 @@ export class Client implements AsyncDisposable {
    * as soon as the server has read what was sent before; {@linkcode Client.closed} tells when.
    */
   close(): void {
-    this.#closing ??= closedStatus(this.#name);
-    this.#again?.close();
-    for (const connection of [...this.#connections]) connection.close();
-    for (const call of this.#keeper.waiting) call.end(this.#closing);
-    for (const guard of this.#guards) guard.end(this.#closing);
-    this.#settle();
+    this.#connections.close();
+    for (const guard of this.#guards) guard.end(this.#connections.closing!);
   }
 
   /** Closes the client, and waits until nothing of it is left. */
@@ -353,6 +319,7 @@ export class Client implements AsyncDisposable {
   // `async`, and the error made here, so that its stack leads to the caller.
   async #single(method: Method, request: unknown, ...how: CallParts): Promise<unknown> {
     const call = this.#start(method, request, ...how);
+    request = undefined; // it can be large, and is encoded
     const response = await call.receive();
     if (response === undefined) throw statusError(call.status!, method.path);
     return decodeMessage(call, method.output, response);
@@ -381,90 +348,10 @@ export class Client implements AsyncDisposable {
       };
     const call = new ClientCall(method, settings, request, this.#keeper);
     guard?.attempted(call);
-    if (call.status) return call;
-    const current = this.#current;
-    if (this.#closing) call.end(this.#closing);
-    else if (current.usable || !this.#mayConnect) current.open(call);
-    else this.#wait(call);
+    if (!call.status) this.#connections.start(call);
     return call;
-  }
-
-  /** Whether there can be another connection than the present one. */
-  get #mayConnect(): boolean {
-    return this.#again !== undefined && (this.#reconnects || this.#current.exhausted);
-  }
-
-  /** Keeps a call until there is a connection. */
-  #wait(call: ClientCall): void {
-    this.#keeper.waiting.add(call);
-    if (!this.#connecting) void this.#connect(this.#again!);
-  }
-
-  /** Makes another connection for the calls that wait. If that fails, they fail. Never rejects. */
-  async #connect(again: Reconnect): Promise<void> {
-    const { waiting } = this.#keeper;
-    this.#connecting = true;
-    try {
-      const old = this.#current;
-      this.#current = this.#attach(await again.attempt());
-      if (this.#closing) this.#current.close();
-      else void old.retire();
-      for (const call of takeAll(waiting)) this.#current.open(call);
-    } catch (error) {
-      const status = statusOf(error);
-      for (const call of takeAll(waiting)) call.end(status);
-    }
-    this.#connecting = false;
-    this.#settle();
-  }
-
-  #attach(conn: ByteConnection): ClientConnection {
-    const connection = new ClientConnection({
-      conn,
-      name: this.#name,
-      limits: this.#limits,
-      timers: this.#timers,
-      onExhausted: (call) => {
-        if (this.#mayConnect && !this.#closing) this.#wait(call);
-        else call.end(this.#closing ?? connection.exhaustedStatus);
-      },
-      onEnd: (failure) => {
-        this.#connections.delete(connection);
-        this.#keeper.tally.disconnect(connection.connection);
-        tell(this.#onClose, failure && statusError(failure));
-      },
-    });
-    this.#connections.add(connection);
-    this.#running.add(connection);
-    this.#again?.connected();
-    if (this.#unref) connection.connection.unref();
-    void connection.connection.run().then(() => {
-      this.#running.delete(connection);
-      this.#settle();
-    });
-    return connection;
-  }
-
-  /** Finds out whether this was the end. */
-  #settle(): void {
-    if (this.#running.size > 0 || this.#connecting) return;
-    if (this.#mayConnect && !this.#closing) return;
-    this.#keeper.deadlines.close();
-    this.#end.resolve();
   }
 }
 
 /** Raw methods that are remembered, so that calling one again is as cheap as calling a typed one. */
 const MOST_RAW_METHODS = 1_024;
-
-function takeAll<T>(set: Set<T>): T[] {
-  const all = [...set];
-  set.clear();
-  return all;
-}
-
-function addressDialler(address: ReturnType<typeof parseAddress>): Dialler {
-  return { dial: (signal) => open(address, signal), name: formatAddress(address) };
-}
-
-const UNNAMED_DIALLER = "a dialler";

@@ -8,6 +8,7 @@ import type { ByteConnection } from "./address.ts";
 import { Backlog } from "./backlog.ts";
 import { FrameDecoder, type FrameSink } from "./framing.ts";
 import type { Limits } from "./limits.ts";
+import { Stall } from "./stall.ts";
 import { Code, describe, type Status, statusOf } from "./status.ts";
 import type { Stream, StreamHost } from "./stream.ts";
 import { tell } from "./tell.ts";
@@ -38,8 +39,6 @@ export interface Role extends FrameSink {
 const LINGER_MS = 1_000;
 /** Bytes that are read at once while more waits than should. */
 const AHEAD_BYTES = 1 << 12;
-/** How often a peer is asked whether it is still there while nothing is read, in milliseconds. */
-const PROBE_MS = 1_000;
 
 /** A connection in either role. */
 export class Connection<Call extends Stream = Stream> implements StreamHost {
@@ -56,13 +55,12 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   readonly #role: Role;
   readonly #timers: Timers;
   readonly #decoder: FrameDecoder;
+  readonly #stall: Stall;
   readonly #done = Promise.withResolvers<void>();
   #closed = false;
   #finishing = false; // what still comes is dropped
-  #readsToEnd = false; // the peer is gone: what it has sent is all there will be
   #inputEnded = false;
   #writeError: { readonly cause: unknown } | undefined;
-  #stalled: readonly Stream[] = []; // nobody takes their messages
   #watch: Timer | undefined;
   #forgotten: PromiseWithResolvers<void> | undefined;
   #bytesIn = 0;
@@ -89,6 +87,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     this.backlog = new Backlog(limits);
     this.#decoder = new FrameDecoder(limits.messageBytes);
     this.queue = new WriteQueue(conn, (cause) => this.#writeFailed(cause));
+    this.#stall = new Stall(this, timers, role.accepts);
   }
 
   /** What to call it in messages. */
@@ -145,13 +144,10 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   async run(): Promise<void> {
     try {
       while (!this.#closed) {
-        if (this.backlog.full) await this.#pause();
+        if (this.backlog.full) await this.#stall.pause();
         if (this.owesReplies) await this.#writable();
         this.owesReplies = false;
-        const space = this.#decoder.space();
-        const length = await this.#conn.read(
-          this.backlog.readsAhead ? space.subarray(0, AHEAD_BYTES) : space,
-        );
+        const length = await this.#conn.read(this.#space());
         if (this.#closed) break;
         checkCount("read", length);
         if (length === null) {
@@ -264,9 +260,13 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     this.#forgotten = undefined;
   }
 
-  /** Whether the peer is there to read. Only a unix socket can tell without sending. */
-  async peerReads(): Promise<boolean> {
-    if (this.#writeError || this.#conn.remoteAddr?.transport !== "unix") return false;
+  /**
+   * Whether the peer is there to read; `undefined` if that cannot be told. Only a unix socket can
+   * tell without sending.
+   */
+  async peerReads(): Promise<boolean | undefined> {
+    if (this.#writeError) return false;
+    if (this.#conn.remoteAddr?.transport !== "unix") return undefined;
     if (!this.queue.idle) return true; // the write under way will tell
     try {
       await this.#conn.write(NO_BYTES);
@@ -278,13 +278,18 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
 
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
     if (this.#closed || this.#finishing) return;
-    if (this.#stalled.length > 0) this.#waitsBehind(streamId);
+    this.#stall.frame(streamId);
     this.#role.frame(streamId, type, flags, data);
   }
 
   oversized(streamId: number, type: number, flags: number, length: number): void {
     if (this.#closed || this.#finishing) return;
     this.#role.oversized(streamId, type, flags, length);
+  }
+
+  #space(): Uint8Array<ArrayBuffer> {
+    const space = this.#decoder.space();
+    return this.backlog.readsAhead ? space.subarray(0, AHEAD_BYTES) : space;
   }
 
   #writable(): Promise<void> {
@@ -294,63 +299,13 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   // What the peer has sent before it stopped reading is worth reading: there may be answers in it.
   #writeFailed(cause: unknown): void {
     this.#writeError = { cause };
-    this.#readToEnd();
+    this.backlog.release(true);
     // A peer that is gone ends what can be read, too. One that only reads no more may not.
     let bytesIn = this.#bytesIn;
     this.#watch = this.#timers.repeat(LINGER_MS, () => {
       if (this.#bytesIn === bytesIn) this.fail(cause);
       bytesIn = this.#bytesIn;
     });
-  }
-
-  /** What the peer has sent is all there will be: no more than a socket holds. */
-  #readToEnd(): void {
-    this.#readsToEnd = true;
-    this.backlog.release(true);
-  }
-
-  /** Waits until there is room for more, and sees to it that nobody waits for ever meanwhile. */
-  async #pause(): Promise<void> {
-    const { stallTimeoutMs } = this.limits;
-    this.#stalled = this.#stalled.filter((stream) => !stream.taken);
-    this.backlog.idle(); // from now on counts what is taken
-    const stall = this.#timers.repeat(stallTimeoutMs || Infinity, () => this.#relieve());
-    const probe = this.#timers.repeat(PROBE_MS, async () => {
-      if (this.#readsToEnd || this.#conn.remoteAddr?.transport !== "unix") return;
-      if (!await this.peerReads()) this.#readToEnd();
-    });
-    await this.backlog.room();
-    stall.stop();
-    probe.stop();
-  }
-
-  /** Finds streams whose consumers take nothing, and drops those that hold up others. */
-  #relieve(): void {
-    const idle = this.backlog.idle();
-    if (idle.length === 0) return;
-    this.#stalled = idle;
-    if (this.#holdsUp(idle) || this.#role.accepts && !this.backlog.readAhead()) this.#drop();
-  }
-
-  /** Whether somebody is known to wait for this side to read on. */
-  #holdsUp(idle: readonly Stream[]): boolean {
-    if (this.queue.congested) return true; // perhaps because the peer waits until it is read
-    for (const stream of this.streams.values()) {
-      if (stream.waiting && !idle.includes(stream)) return true;
-    }
-    return false;
-  }
-
-  /** A frame was behind the messages of streams that nobody reads. */
-  #waitsBehind(streamId: number): void {
-    if (!this.backlog.readsAhead) this.#stalled = [];
-    else if (this.#stalled.every(({ id }) => id !== streamId)) this.#drop();
-  }
-
-  #drop(): void {
-    const stalled = this.#stalled.filter((stream) => !stream.taken);
-    this.#stalled = [];
-    for (const stream of this.backlog.worst(stalled)) stream.overrun();
   }
 }
 

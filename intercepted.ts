@@ -47,9 +47,7 @@ export type Caller = (
 /** Under this key a request carries its guard, also where an interceptor has copied it. */
 const GUARD = Symbol("guard");
 
-interface GuardedRequest {
-  readonly [GUARD]?: Guard;
-}
+type GuardedRequest = InterceptedRequest & { readonly [GUARD]?: Guard };
 
 /** Stands for the response of a call that is over. */
 const OVER = Symbol("over");
@@ -95,7 +93,7 @@ export class Guard implements Abortable, Expirable {
       address: this.#client.address,
       sizes: this.sizes,
       [GUARD]: this,
-    } as GuardedRequest as InterceptedRequest;
+    } as InterceptedRequest;
   }
 
   /**
@@ -105,16 +103,17 @@ export class Guard implements Abortable, Expirable {
    * @throws {RangeError | TypeError} If the request makes no sense.
    */
   attempt(request: InterceptedRequest): CallSettings {
-    if (!this.#over && this.deadline <= performance.now()) this.expire();
+    if (this.deadline !== Infinity && this.deadline <= performance.now()) this.expire();
     if (this.#over) throw statusError(this.#over, request.method.path);
     const { timeoutMs, signal } = request;
-    const metadata = new Metadata(request.metadata);
+    const metadata = request.metadata.size === 0 ? undefined : new Metadata(request.metadata);
     const own = signal === this.#controller.signal ? undefined : signal;
     if (timeoutMs !== undefined && timeoutMs !== this.#settings.timeoutMs) {
       const deadline = deadlineAfter(timeoutMs);
       if (deadline < this.deadline) return { metadata, timeoutMs, deadline, signal: own };
     }
-    return { ...this.#settings, metadata, signal: own };
+    const { timeoutMs: given, deadline } = this.#settings;
+    return { metadata, timeoutMs: given, deadline, signal: own };
   }
 
   /** An attempt was made. */
@@ -151,19 +150,19 @@ export class Guard implements Abortable, Expirable {
   }
 
   /** Settles as a promise does, or with {@linkcode OVER} as soon as the call is over. */
-  async first<T>(promise: PromiseLike<T>): Promise<T | typeof OVER> {
-    if (this.#over) {
-      promise.then(undefined, () => {});
-      return OVER;
-    }
-    const { promise: over, resolve } = Promise.withResolvers<typeof OVER>();
-    const tell = () => resolve(OVER);
-    this.#waiting.add(tell);
-    try {
-      return await Promise.race([promise, over]);
-    } finally {
-      this.#waiting.delete(tell);
-    }
+  first<T>(promise: PromiseLike<T>): Promise<T | typeof OVER> {
+    return new Promise((resolve, reject) => {
+      const tell = () => resolve(OVER);
+      if (this.#over) tell();
+      else this.#waiting.add(tell);
+      promise.then((value) => {
+        this.#waiting.delete(tell);
+        resolve(value);
+      }, (error) => {
+        this.#waiting.delete(tell);
+        reject(error);
+      });
+    });
   }
 
   /** The caller has what it wants. Attempts that interceptors have left behind are given up. */

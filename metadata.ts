@@ -40,6 +40,10 @@ export class Metadata implements Iterable<[key: string, value: string]> {
    */
   constructor(init?: MetadataInit) {
     if (init === undefined) return;
+    if (init instanceof Metadata) {
+      this.#pairs = [...init.#pairs]; // a pair is never changed
+      return;
+    }
     if (Symbol.iterator in init) {
       for (const [key, value] of init as Iterable<readonly [string, string]>) {
         this.append(key, value);

@@ -11,10 +11,10 @@ import {
   interceptedResponse,
   type Interceptor,
 } from "./interceptor.ts";
-import { DONE, iterate, MessageIterator } from "./messages.ts";
+import { DONE, isPromiseLike, iterate, MessageIterator } from "./messages.ts";
 import { Method } from "./method.ts";
 import { enter } from "./running.ts";
-import type { ServerCall } from "./server_call.ts";
+import { ServerCall } from "./server_call.ts";
 import { type AnyService, type Messages, methodsOf, type ServiceHandlers } from "./service.ts";
 import { tell } from "./tell.ts";
 
@@ -91,27 +91,19 @@ export class Router {
 
   #intercepted(handler: Handler): Handler {
     if (this.#interceptors.length === 0) return handler;
-    const calls = new WeakMap<object, ServerCall>();
     const invoke = intercept(this.#interceptors, async (request: InterceptedRequest) => {
-      const call = request.context && calls.get(request.context);
-      if (!call) {
-        throw new TypeError(
-          `An interceptor of ${request.method.path} has left out the request's context`,
-        );
-      }
+      const call = ServerCall.of(request);
       call.accept(request);
       const result = handler(request.message, call);
-      return interceptedResponse(
-        call.method,
-        call.method.serverStreaming
-          ? new RunningMessages(call, result as Messages<unknown>)
-          : await call.whileRunning(Promise.resolve(result)),
-      );
+      const { method } = call;
+      if (method.serverStreaming) {
+        const messages = new RunningMessages(call, result as Messages<unknown>);
+        return interceptedResponse(method, messages);
+      }
+      const message = isPromiseLike(result) ? await call.whileRunning(result) : result;
+      return interceptedResponse(method, message);
     });
-    return async (message, call) => {
-      calls.set(call.context, call);
-      return (await invoke(call.offer(message))).message;
-    };
+    return async (message, call) => (await invoke(call.offer(message))).message;
   }
 
   /**

@@ -38,6 +38,15 @@ export interface CallStart {
   readonly refusal?: Status;
 }
 
+/** Under this key a request carries its call, also where an interceptor has copied it. */
+const CALL = Symbol("call");
+
+type OfferedRequest = InterceptedRequest & { readonly [CALL]?: ServerCall };
+
+interface OfferedCall extends Omit<InterceptedRequest, "address"> {
+  readonly [CALL]: ServerCall;
+}
+
 /** A call on a server. */
 export class ServerCall extends Stream {
   /** Why the call is refused, if it is. */
@@ -111,8 +120,7 @@ export class ServerCall extends Stream {
     const { method, metadata, timeoutMs, context } = this;
     this.#offeredTimeoutMs = timeoutMs;
     this.sizes ??= { sent: 0, received: 0 };
-    const signal = () => this.signal;
-    return {
+    const request: OfferedCall = {
       method,
       kind: method.kind,
       message,
@@ -121,9 +129,24 @@ export class ServerCall extends Stream {
       context,
       sizes: this.sizes,
       get signal() {
-        return signal();
+        return this[CALL].signal;
       },
-    } as InterceptedRequest;
+      [CALL]: this,
+    };
+    return request as InterceptedRequest;
+  }
+
+  /**
+   * The call whose request interceptors have passed on.
+   *
+   * @throws {TypeError} If it is not one that was offered.
+   */
+  static of(request: InterceptedRequest): ServerCall {
+    const call = (request as OfferedRequest)[CALL];
+    if (call && request.context === call.context) return call;
+    throw new TypeError(
+      `An interceptor of ${request.method.path} has left out the request's context`,
+    );
   }
 
   /**
@@ -135,7 +158,7 @@ export class ServerCall extends Stream {
   accept({ metadata, timeoutMs }: InterceptedRequest): void {
     this.#metadata = metadata;
     if (timeoutMs !== undefined && timeoutMs !== this.#offeredTimeoutMs) this.#shorten(timeoutMs);
-    if (!this.status && this.deadline <= performance.now()) this.expire();
+    if (this.deadline !== Infinity && this.deadline <= performance.now()) this.expire();
     const status = this.status ?? this.refusal;
     if (status) throw statusError(over(status), this.method.path);
   }
