@@ -155,6 +155,9 @@ export interface ByteConnection {
   /**
    * Reads some bytes.
    *
+   * A rejection ends the connection, and so does the end of input inside a frame. Calls in flight
+   * then fail with `UNAVAILABLE`, after all that was read before has been delivered.
+   *
    * @param buffer Where to.
    * @returns How many, at least one; `null` when the peer sends no more.
    */
@@ -162,11 +165,19 @@ export interface ByteConnection {
   /**
    * Writes some of the bytes.
    *
-   * @param bytes They are not changed until the promise settles.
+   * After a rejection nothing more is written, and new calls fail with `UNAVAILABLE`. Reading goes
+   * on to its end, so that answers which are there already reach their callers; calls without one
+   * fail then, with the rejection as the cause.
+   *
+   * @param bytes They are not changed until the promise settles. None at all are only ever written
+   * to a unix socket, where this tells whether the peer is still there.
    * @returns How many, at least one.
    */
   write(bytes: Uint8Array): Promise<number>;
-  /** Half-closes: tells the peer that no more bytes come, while reading goes on. */
+  /**
+   * Half-closes: tells the peer that no more bytes come, while reading goes on. Without it, a
+   * connection that ends is closed at once, and the peer may lose what it has not read yet.
+   */
   closeWrite?(): Promise<void>;
   /** Closes both directions. Reads and writes under way settle, in whatever way. */
   close(): void;
@@ -174,7 +185,7 @@ export interface ByteConnection {
   ref?(): void;
   /** Lets the process end while the connection is open. */
   unref?(): void;
-  /** The address of the other end. */
+  /** The address of the peer, if known. */
   readonly remoteAddr?: Deno.Addr;
   /** The address of this end. */
   readonly localAddr?: Deno.Addr;
@@ -196,9 +207,10 @@ export function isByteConnection(value: unknown): value is ByteConnection {
  * What an open connection is called in messages.
  *
  * @param conn The connection.
- * @returns The address of its other end, or of its own if the other has none.
+ * @returns The address of its other end, or of its own if the other has none; `undefined` if neither
+ * has one.
  */
-export function nameOf(conn: ByteConnection): string {
+export function nameOf(conn: ByteConnection): string | undefined {
   for (const address of [conn.remoteAddr, conn.localAddr]) {
     if (address?.transport === "tcp" || address?.transport === "vsock") {
       return formatAddress(address as ParsedAddress);
@@ -207,5 +219,5 @@ export function nameOf(conn: ByteConnection): string {
       return formatAddress({ transport: "unix", path: address.path });
     }
   }
-  return "an open connection";
+  return undefined;
 }

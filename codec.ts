@@ -39,7 +39,10 @@ export interface Codec<Message, Init = Message> {
   /**
    * Decodes a message.
    *
-   * @param bytes An encoded message. The bytes are never overwritten, so it may refer to them.
+   * @param bytes An encoded message. The bytes are never overwritten, so the message may refer to
+   * them. They may be a part of a read buffer of up to 32 KiB, all of which stays in memory as long
+   * as anything refers to it: copy a few bytes that are kept for long. (Codecs of protobuf-es do so
+   * with fields of bytes.)
    * @returns The message.
    */
   decode(bytes: Uint8Array): Message;
@@ -52,7 +55,10 @@ export interface Codec<Message, Init = Message> {
   readonly transfers?: boolean | undefined;
 }
 
-/** Leaves bytes as they are: for proxies and tools that do not look into messages. */
+/**
+ * Leaves bytes as they are: for proxies and tools that do not look into messages. What is received
+ * is a part of a larger buffer; use `bytes.slice()` for what is kept.
+ */
 export const bytesCodec: Codec<Uint8Array> = {
   encode: (bytes) => bytes,
   decode: (bytes) => bytes,

@@ -124,6 +124,9 @@ function listenUnix(path: string, mode: SocketMode): Deno.Listener {
   }
 }
 
+/** How often a socket is looked at whose server is just going away. */
+const MOST_LOOKS = 10;
+
 /**
  * Removes a socket that nobody listens on: what a server leaves that was killed.
  *
@@ -131,16 +134,22 @@ function listenUnix(path: string, mode: SocketMode): Deno.Listener {
  * @throws {Deno.errors.AddrInUse} If somebody does, or if it is no socket.
  */
 export async function removeStale(path: string): Promise<void> {
-  const found = identify(path);
-  if (found === undefined) return;
-  try {
-    (await Deno.connect({ transport: "unix", path })).close();
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return;
-    if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
-    // Another server may have found the same stale socket, and be faster.
-    if (identify(path) === found) Deno.removeSync(path);
-    return;
+  for (let look = 0; look < MOST_LOOKS; look++) {
+    const found = identify(path);
+    if (found === undefined) return;
+    try {
+      (await Deno.connect({ transport: "unix", path })).close();
+      break;
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return;
+      if (error instanceof Deno.errors.WouldBlock) break; // it has more to accept than it can
+      // It was closed with this connection in its queue, so what is there now may be another one.
+      if (error instanceof Deno.errors.ConnectionReset) continue;
+      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
+      // Another server may have found the same stale socket, and be faster.
+      if (identify(path) === found) Deno.removeSync(path);
+      return;
+    }
   }
   throw inUse(path, "another server listens there");
 }

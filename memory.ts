@@ -5,12 +5,14 @@
  */
 
 import type { ByteConnection } from "./address.ts";
+import { turn } from "./timer.ts";
 
 /** Bytes that may wait between the two ends, as in a socket. */
 const CAPACITY = 1 << 16;
 
 /**
- * Makes two connected ends: what is written to one is read from the other.
+ * Makes two connected ends: what is written to one is read from the other, as with a pair of unix
+ * sockets.
  *
  * @returns Both ends.
  *
@@ -34,6 +36,9 @@ export function createConnectionPair(): [ByteConnection, ByteConnection] {
 }
 
 class End implements ByteConnection {
+  // As those of a unix socket without a name, which is what this is like.
+  readonly remoteAddr: Deno.UnixAddr = { transport: "unix", path: "" };
+  readonly localAddr: Deno.UnixAddr = { transport: "unix", path: "" };
   readonly #incoming: Pipe;
   readonly #outgoing: Pipe;
 
@@ -50,25 +55,47 @@ class End implements ByteConnection {
     return this.#outgoing.write(bytes);
   }
 
-  close(): void {
+  closeWrite(): Promise<void> {
     this.#outgoing.end();
+    return Promise.resolve();
+  }
+
+  close(): void {
+    // As the system does: whoever closes without having read all resets the connection.
+    if (this.#incoming.length > 0) this.#outgoing.reset();
+    else this.#outgoing.end();
     this.#incoming.abandon();
   }
 }
+
+/** Reads without a turn of the event loop. More would keep timers, and so deadlines, from it. */
+const READS_A_TURN = 32;
 
 /** One direction. */
 class Pipe {
   #waiting: Uint8Array[] = [];
   #length = 0;
-  #ended = false;
-  #abandoned = false;
+  #ended = false; // nobody writes any more
+  #reset = false; // and did not read all, either
+  #abandoned = false; // nobody reads any more
+  #reads = 0;
   #changed = Promise.withResolvers<void>();
 
+  /** How many bytes wait. */
+  get length(): number {
+    return this.#length;
+  }
+
   async read(buffer: Uint8Array): Promise<number | null> {
+    if (++this.#reads % READS_A_TURN === 0) await turn();
     while (this.#length === 0 && !this.#ended && !this.#abandoned) await this.#changed.promise;
     if (this.#abandoned) throw new Deno.errors.BadResource("the connection is closed");
     const first = this.#waiting[0];
-    if (first === undefined) return null;
+    if (first === undefined) {
+      if (!this.#reset) return null;
+      this.#reset = false;
+      throw new Deno.errors.ConnectionReset("the peer has closed without reading all");
+    }
     const part = first.subarray(0, buffer.length);
     buffer.set(part);
     if (part.length === first.length) this.#waiting.shift();
@@ -79,12 +106,14 @@ class Pipe {
   }
 
   async write(bytes: Uint8Array): Promise<number> {
-    while (this.#length >= CAPACITY && !this.#ended && !this.#abandoned) {
+    while (bytes.length > 0 && this.#length >= CAPACITY && !this.#ended && !this.#abandoned) {
       await this.#changed.promise;
     }
-    if (this.#ended || this.#abandoned) throw new Deno.errors.BrokenPipe("the peer has closed");
+    if (this.#ended) throw new Deno.errors.BrokenPipe("the connection is closed for writing");
+    if (this.#abandoned) throw new Deno.errors.BrokenPipe("the peer has closed");
+    if (bytes.length === 0) return 0;
     const part = bytes.slice(0, CAPACITY - this.#length);
-    if (part.length > 0) this.#waiting.push(part);
+    this.#waiting.push(part);
     this.#length += part.length;
     this.#change();
     return part.length;
@@ -94,6 +123,12 @@ class Pipe {
   end(): void {
     this.#ended = true;
     this.#change();
+  }
+
+  /** The same, and what was written the other way is lost. */
+  reset(): void {
+    this.#reset = true;
+    this.end();
   }
 
   /** There is nobody to read any more. */

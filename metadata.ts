@@ -15,7 +15,7 @@ export type MetadataInit =
 /**
  * The metadata of a call: an ordered list in which a key can come more than once.
  *
- * Keys are folded to lower case. The wire has metadata on requests only, never on responses.
+ * ASCII letters in keys are folded to lower case. The wire has metadata on requests only, never on responses.
  *
  * @example Read and write
  * ```ts
@@ -68,7 +68,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
    * @returns The value, or `undefined` if the key is not there.
    */
   get(key: string): string | undefined {
-    key = key.toLowerCase();
+    key = fold(key);
     return this.#pairs.find((pair) => pair[0] === key)?.[1];
   }
 
@@ -79,7 +79,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
    * @returns The values in order; none if the key is not there.
    */
   getAll(key: string): string[] {
-    key = key.toLowerCase();
+    key = fold(key);
     return this.#pairs.filter((pair) => pair[0] === key).map((pair) => pair[1]);
   }
 
@@ -116,7 +116,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
     if (typeof key !== "string" || typeof value !== "string") {
       throw new TypeError(`Cannot add ${key} to metadata: keys and values are strings`);
     }
-    this.#pairs.push([key.toLowerCase(), value]);
+    this.#pairs.push([fold(key), value]);
   }
 
   /**
@@ -126,7 +126,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
    * @returns Whether it was there.
    */
   delete(key: string): boolean {
-    key = key.toLowerCase();
+    key = fold(key);
     const kept = this.#pairs.filter((pair) => pair[0] !== key);
     const found = kept.length < this.#pairs.length;
     this.#pairs = kept;
@@ -151,4 +151,10 @@ export class Metadata implements Iterable<[key: string, value: string]> {
   [Symbol.for("Deno.customInspect")](inspect: (value: unknown) => string): string {
     return `Metadata ${inspect(this.#pairs)}`;
   }
+}
+
+/** Folds ASCII letters only. By Unicode's rules other characters would become ASCII letters. */
+function fold(key: string): string {
+  if (!/[A-Z]/.test(key)) return key;
+  return key.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }

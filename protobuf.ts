@@ -19,10 +19,15 @@ import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { concat } from "@std/bytes/concat";
 import { type MessageInitShape, provideSchemaCodec } from "./codec.ts";
+import { ownMessage } from "./kept_bytes.ts";
 
 provideSchemaCodec((schema) => ({
   encode: encoder(schema),
-  decode: (bytes) => fromBinary(schema, bytes),
+  decode: (bytes) => {
+    const message = fromBinary(schema, bytes);
+    ownMessage(schema, message);
+    return message;
+  },
   transfers: true,
 }));
 
