@@ -5,7 +5,7 @@
  */
 
 import { formatAddress, type ParsedAddress } from "../address.ts";
-import { FrameDecoder } from "../framing.ts";
+import { FrameDecoder, type FrameSink } from "../framing.ts";
 import { isAbstract, listen, removeStale } from "../listen.ts";
 import { MESSAGE_BYTES_MAX } from "../limits.ts";
 import { Calls, type Side } from "./calls.ts";
@@ -108,6 +108,9 @@ interface Observers {
   ready(): Promise<void>;
 }
 
+/** How long a connection that has failed may pass nothing before it is closed, in milliseconds. */
+const LINGER_MS = 1_000;
+
 /** One connection that is tapped. */
 class Tap {
   readonly #number: number;
@@ -116,6 +119,9 @@ class Tap {
   readonly #calls: Calls;
   #server: ByteStream | undefined;
   #closed = false;
+  #error = "";
+  #passed = 0; // bytes, in both directions
+  #ending: ReturnType<typeof setInterval> | undefined;
 
   constructor(number: number, client: ByteStream, observers: Observers) {
     this.#number = number;
@@ -132,7 +138,6 @@ class Tap {
       0,
       () => printer.note(`${connection}: connected`, { connection, event: "connected" }),
     );
-    let error = "";
     try {
       const server = this.#server = await dialBytes(target);
       await Promise.all([
@@ -140,11 +145,11 @@ class Tap {
         this.#pump("server", server, this.#client),
       ]);
     } catch (reason) {
-      const what = this.#server ? "" : `cannot connect to ${formatAddress(target)}: `;
-      if (!this.#closed) error = what + messageOf(reason).replace(/ \(os error \d+\)/, "");
+      this.#fail(`cannot connect to ${formatAddress(target)}: `, reason);
     }
     this.close();
     const at = performance.now();
+    const error = this.#error;
     lookout.later(0, () => {
       recording?.closed(connection, at);
       const open = this.#calls.open;
@@ -159,6 +164,7 @@ class Tap {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    clearInterval(this.#ending);
     for (const conn of [this.#client, this.#server]) {
       try {
         conn?.close();
@@ -168,45 +174,90 @@ class Tap {
     }
   }
 
-  /** Passes on what one side sends, before looking at it. */
+  /** The first failure is the one to tell. After it, what is still on its way has a moment to come. */
+  #fail(what: string, reason: unknown): void {
+    if (this.#closed || this.#error !== "") return;
+    this.#error = what + messageOf(reason).replace(/ \(os error \d+\)/, "");
+    let passed = this.#passed;
+    this.#ending = setInterval(() => {
+      if (this.#passed === passed) this.close();
+      passed = this.#passed;
+    }, LINGER_MS);
+  }
+
+  /**
+   * Passes on what one side sends until its end, and that as well. What goes wrong ends this
+   * direction only: there may be answers in the other one. Never rejects.
+   */
   async #pump(from: Side, source: ByteStream, destination: ByteStream): Promise<void> {
-    const { printer, recording, lookout, busy, ready } = this.#observers;
+    try {
+      await this.#copy(from, source, destination);
+    } catch (reason) {
+      this.#fail("", reason);
+    }
+    try {
+      await destination.closeWrite();
+    } catch {
+      // It has gone.
+    }
+  }
+
+  async #copy(from: Side, source: ByteStream, destination: ByteStream): Promise<void> {
+    const { busy, ready } = this.#observers;
+    const look = this.#observer(from);
+    let spare: Uint8Array<ArrayBuffer> | undefined;
+    let writable = true;
+    for (;;) {
+      const space = look.space() ?? (spare ??= new Uint8Array(1 << 15));
+      const length = await source.read(space);
+      if (length === null) return;
+      // To close with bytes unread would take from the source what it has not read, either.
+      if (!writable) continue;
+      try {
+        // Deno writes when this turn ends, so nothing else is done in it.
+        await writeAll(destination, space.subarray(0, length));
+      } catch (reason) {
+        this.#fail("", reason);
+        writable = false;
+        continue;
+      }
+      this.#passed += length;
+      look.push(length);
+      if (busy()) await ready();
+    }
+  }
+
+  /** Looks at the bytes of one direction, as long as they are ttrpc. */
+  #observer(from: Side): { space(): Uint8Array<ArrayBuffer> | undefined; push(n: number): void } {
+    const { printer, recording, lookout } = this.#observers;
     const connection = this.#number;
     // Larger than any frame: what peers think too long is for them to say.
     const decoder = new FrameDecoder(MESSAGE_BYTES_MAX);
     let readable = true;
-    let spare: Uint8Array<ArrayBuffer> | undefined;
-    for (;;) {
-      const space = readable ? decoder.space() : spare ??= new Uint8Array(1 << 15);
-      const length = await source.read(space);
-      if (length === null) break;
-      // Deno writes when this turn ends, so nothing else is done in it.
-      await writeAll(destination, space.subarray(0, length));
-      try {
-        if (readable) {
-          decoder.push(length, {
-            frame: (streamId, type, flags, data) => {
-              const at = performance.now();
-              lookout.later(data.length, () => {
-                recording?.frame(connection, from, { streamId, type, flags, data }, at);
-                this.#calls.frame(from, streamId, type, flags, data, at);
-              });
-            },
-            oversized: () => {},
-          });
+    const sink: FrameSink = {
+      frame: (streamId, type, flags, data) => {
+        const at = performance.now();
+        lookout.later(data.length, () => {
+          recording?.frame(connection, from, { streamId, type, flags, data }, at);
+          this.#calls.frame(from, streamId, type, flags, data, at);
+        });
+      },
+      oversized: () => {},
+    };
+    return {
+      space: () => readable ? decoder.space() : undefined,
+      push: (length) => {
+        if (!readable) return;
+        try {
+          decoder.push(length, sink);
+        } catch {
+          readable = false;
+          const error = `the ${from} does not speak ttrpc; its bytes pass unseen from here on`;
+          const fields = { connection, event: "strange", from, error };
+          lookout.later(0, () => printer.note(`${connection}: ${error}`, fields));
         }
-      } catch {
-        readable = false;
-        const error = `the ${from} does not speak ttrpc; its bytes pass unseen from here on`;
-        lookout.later(
-          0,
-          () =>
-            printer.note(`${connection}: ${error}`, { connection, event: "strange", from, error }),
-        );
-      }
-      if (busy()) await ready();
-    }
-    await destination.closeWrite().catch(() => {}); // it may have gone meanwhile
+      },
+    };
   }
 }
 

@@ -160,6 +160,45 @@ Deno.test("cli: tap passes on what is not ttrpc, and says so", async () => {
   await tap.printed(/the client does not speak ttrpc; its bytes pass unseen/);
 });
 
+for (const transport of ["unix", "tcp"] as const) {
+  Deno.test(`cli: tap passes on all that a server sent before it closed on a client that still writes, over ${transport}`, async () => {
+    using folder = new SchemaFolder();
+    using listener = Deno.listen({ transport: "unix", path: folder.path });
+    using free = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+    const { port } = free.addr;
+    free.close();
+    const address = transport === "unix"
+      ? { transport, path: `${folder.folder}/tap.sock` } as const
+      : { hostname: "127.0.0.1", port };
+    const text = transport === "unix"
+      ? `unix:${folder.folder}/tap.sock`
+      : `tcp://127.0.0.1:${port}`;
+    await using tap = new Running(["tap", text, folder.path]);
+    await tap.told(LISTENING);
+    using client = transport === "unix"
+      ? await Deno.connect(address as Deno.UnixConnectOptions)
+      : await Deno.connect(address as Deno.ConnectOptions);
+    const server = await listener.accept();
+    const writing = (async () => {
+      const some = new Uint8Array(1 << 16);
+      for (;;) await client.write(some);
+    })().catch(() => {}); // until the tap has closed
+    const all = new Uint8Array(3_000_000);
+    const sending = (async () => {
+      for (let rest = all; rest.length > 0;) rest = rest.subarray(await server.write(rest));
+      server.close();
+    })();
+    let received = 0;
+    const buffer = new Uint8Array(1 << 16);
+    for (let length; (length = await client.read(buffer).catch(() => null)) !== null;) {
+      received += length;
+    }
+    equal(received, all.length);
+    await sending;
+    await writing;
+  });
+}
+
 Deno.test("cli: tap survives that the server is not there, and goes, and comes back", async () => {
   using folder = new SchemaFolder();
   const path = `${folder.folder}/tap.sock`;
