@@ -4,16 +4,28 @@ import fc from "fast-check";
 import {
   decodeRequest,
   decodeResponse,
+  encodeMethod,
   encodeRequest,
   encodeResponse,
   type Request,
+  requestLength,
   type Response,
+  responseLength,
 } from "../envelope.ts";
 import { RequestSchema, ResponseSchema } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Metadata } from "../metadata.ts";
 import { Code, RpcError } from "../status.ts";
 
-const text = fc.oneof(fc.string(), fc.string({ unit: "binary" }), fc.constant("é".repeat(80)));
+// What fc.string({ unit: "binary" }) gives, without its tables, which take a second to make.
+const anyCharacter = fc.oneof(
+  fc.integer({ min: 0, max: 0xd7ff }),
+  fc.integer({ min: 0xe000, max: 0x10ffff }),
+).map((point) => String.fromCodePoint(point));
+const text = fc.oneof(
+  fc.string(),
+  fc.string({ unit: anyCharacter }),
+  fc.constant("é".repeat(80)),
+);
 const bytes = fc.oneof(
   fc.uint8Array({ maxLength: 50 }),
   fc.nat(20_000).map((length) => new Uint8Array(length).fill(length)),
@@ -80,6 +92,19 @@ Deno.test("encodeResponse() writes the bytes that protobuf-es writes", () => {
   }));
 });
 
+Deno.test("requestLength() and responseLength() are the lengths of what is written", () => {
+  fc.assert(fc.property(requests, responses, (request, response) => {
+    const method = encodeMethod(request.service, request.method);
+    equal(requestLength({ ...request, method }), encodeRequest(request).length);
+    equal(responseLength(response), encodeResponse(response).length);
+  }));
+  const nothing = { payload: new Uint8Array(0), timeoutNano: 0n, metadata: undefined };
+  const method = encodeMethod("s", "m");
+  equal(requestLength({ ...nothing, method }), method.length);
+  equal(requestLength({ ...nothing, method, timeoutNano: 1n }), method.length + 2);
+  equal(responseLength({ status: undefined, payload: new Uint8Array(0) }), 0);
+});
+
 Deno.test("decodeRequest() reads what protobuf-es writes", () => {
   fc.assert(fc.property(requests, (request) => {
     const decoded = decodeRequest(toBinary(RequestSchema, requestMessage(request)));
@@ -140,6 +165,65 @@ Deno.test("decodeResponse() merges a status that comes in two parts", () => {
     payload,
   });
   equal(status!.message, "b");
+});
+
+/** Fields that no message of the envelope has: a number, bytes and a group, each like a known one. */
+const unknown = [
+  ...tag(9, 0),
+  0x0a,
+  ...tag(10, 2),
+  2,
+  0x08,
+  1,
+  ...tag(11, 3),
+  0x12,
+  0,
+  ...tag(11, 4),
+];
+
+/** A field whose message has unknown fields before, between and after its own. */
+function withUnknown(field: number, ...own: number[][]): number[] {
+  const message = [...unknown, ...own.flatMap((bytes) => [...bytes, ...unknown])];
+  return [...tag(field, 2), ...encodeVarint(BigInt(message.length)), ...message];
+}
+
+Deno.test("decodeResponse() passes over fields that it does not know, at every level", () => {
+  const detail = withUnknown(3, [0x0a, 1, 97], [0x12, 2, 8, 9]);
+  const status = withUnknown(1, [0x08, 5], [0x12, 1, 98], detail);
+  const data = new Uint8Array([...unknown, ...status, ...unknown, 0x12, 1, 7, ...unknown]);
+  deepEqual(decodeResponse(data), {
+    status: {
+      code: 5,
+      message: "b",
+      details: [{ typeUrl: "a", value: new Uint8Array([8, 9]) }],
+    },
+    payload: new Uint8Array([7]),
+  });
+});
+
+Deno.test("decodeRequest() passes over fields that it does not know, at every level", () => {
+  const pair = withUnknown(5, [0x0a, 1, 107], [0x12, 1, 118]);
+  const data = new Uint8Array([...unknown, 0x0a, 1, 115, ...unknown, ...pair, ...unknown]);
+  deepEqual(comparable(decodeRequest(data)), {
+    service: "s",
+    method: "",
+    payload: new Uint8Array(0),
+    timeoutNano: 0n,
+    metadata: [["k", "v"]],
+  });
+});
+
+Deno.test("decodeRequest() takes 10,000 pairs of metadata, and not one more", () => {
+  const pairs = (count: number) => {
+    const data = new Uint8Array(2 * count);
+    for (let at = 0; at < data.length; at += 2) data[at] = 0x2a;
+    return decodeRequest(data).metadata!.size;
+  };
+  equal(pairs(10_000), 10_000);
+  throws(() => pairs(10_001), {
+    code: Code.INVALID_ARGUMENT,
+    rawMessage: "over 10000 metadata pairs",
+  });
 });
 
 Deno.test("decodeResponse() tells an empty response and a status of zero apart", () => {

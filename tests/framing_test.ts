@@ -9,7 +9,7 @@ import {
   FrameType,
   HEADER_LENGTH,
 } from "@ttrpc/ttrpc/framing";
-import { deepEqual, equal, ok, throws } from "node:assert/strict";
+import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import fc from "fast-check";
 import { Code, RpcError } from "../status.ts";
 
@@ -60,6 +60,17 @@ Deno.test("encodeFrame() writes length, stream, type and flags before the data",
 
 Deno.test("encodeFrame() refuses data that a header cannot announce", () => {
   throws(() => encodeFrame(frame(1, 16 * MIB)), /16777216 bytes/);
+});
+
+Deno.test("encodeFrame() takes all that a header can announce", () => {
+  const bytes = encodeFrame(frame(1, 16 * MIB - 1));
+  equal(bytes.length, HEADER_LENGTH + 16 * MIB - 1);
+  deepEqual([...bytes.subarray(0, 4)], [0, 0xff, 0xff, 0xff]);
+});
+
+Deno.test("FrameType and FrameFlag have the numbers of the wire", () => {
+  deepEqual(FrameType, { Request: 1, Response: 2, Data: 3 });
+  deepEqual(FrameFlag, { RemoteClosed: 1, RemoteOpen: 2, NoData: 4 });
 });
 
 Deno.test("FrameDecoder finds frames however their bytes are split", () => {
@@ -135,6 +146,90 @@ Deno.test("FrameDecoder allocates for the bytes that came, not for those announc
   ok(largest >= MIB / 2);
 });
 
+/** Has a decoder read bytes, at most so many at once, and tells how long its buffer was each time. */
+function reads(decoder: FrameDecoder, bytes: Uint8Array, most = Infinity): number[] {
+  const lengths: number[] = [];
+  for (let at = 0; at < bytes.length;) {
+    const space = decoder.space();
+    const length = Math.min(space.length, bytes.length - at, most);
+    space.set(bytes.subarray(at, at + length));
+    decoder.push(length, { frame() {}, oversized() {} });
+    lengths.push(space.buffer.byteLength);
+    at += length;
+  }
+  return lengths;
+}
+
+/** The bytes of many small frames. */
+function smallFrames(length: number): Uint8Array {
+  return concat(Array.from({ length: length / 100 }, (_, i) => encodeFrame(frame(i, 90))));
+}
+
+Deno.test("FrameDecoder holds 1 KiB before anything comes, and 4 KiB for a little", () => {
+  const decoder = new FrameDecoder();
+  equal(decoder.space().buffer.byteLength, 1 << 10);
+  const lengths = reads(decoder, smallFrames(8_000), 20);
+  equal(lengths.at(-1), 1 << 12);
+});
+
+Deno.test("FrameDecoder reads much at once, but no more than 32 KiB, where much comes", () => {
+  const lengths = reads(new FrameDecoder(), smallFrames(MIB / 2));
+  equal(Math.max(...lengths), 1 << 15);
+  ok(lengths.length < 25, `${lengths.length} reads`);
+});
+
+Deno.test("FrameDecoder reads much at once as long as a part of it comes, and less after that", () => {
+  const decoder = new FrameDecoder();
+  reads(decoder, smallFrames(MIB / 4));
+  const half = reads(decoder, smallFrames(MIB / 4), 1 << 13);
+  ok(half.every((length) => length === 1 << 15));
+  const few = reads(decoder, smallFrames(MIB / 4), 20);
+  equal(few.at(-1), 1 << 12);
+  ok(few.every((length) => length >= 1 << 12));
+});
+
+Deno.test("FrameDecoder puts many small frames into one buffer, with room worth a read", () => {
+  const decoder = new FrameDecoder();
+  const buffers = new Set<ArrayBuffer>();
+  for (let i = 0; i < 1_000; i++) {
+    const space = decoder.space();
+    ok(space.length >= 256, `room for ${space.length} bytes`);
+    buffers.add(space.buffer);
+    space.set(encodeFrame(frame(i, 7)));
+    decoder.push(HEADER_LENGTH + 7, { frame() {}, oversized() {} });
+  }
+  ok(buffers.size < 9, `${buffers.size} buffers`);
+});
+
+Deno.test("FrameDecoder takes frames that fill its buffer to the last byte", () => {
+  const decoder = new FrameDecoder();
+  const found = decode(encodeFrame(frame(1, decoder.space().length - HEADER_LENGTH)), [], decoder);
+  equal(found.length, 1);
+  deepEqual(decode(encodeFrame(frame(3, 3)), [], decoder), [frame(3, 3)]);
+});
+
+Deno.test("FrameDecoder gives a long frame memory of its own, which it alone keeps", () => {
+  for (const pieces of [[], [5, 1_000]]) {
+    const [, long] = decode(concat([frame(1, 5), frame(3, 9_000)].map(encodeFrame)), pieces);
+    deepEqual(long, frame(3, 9_000));
+    equal((long as Frame).data.buffer.byteLength, HEADER_LENGTH + 9_000);
+  }
+});
+
+Deno.test("FrameDecoder reads a long frame in few pieces, and in one from a peer that sent as long a one", () => {
+  const decoder = new FrameDecoder();
+  const pieces = (length: number) => {
+    const bytes = encodeFrame(frame(1, length));
+    reads(decoder, bytes.subarray(0, HEADER_LENGTH));
+    return reads(decoder, bytes.subarray(HEADER_LENGTH)).length;
+  };
+  const first = pieces(4 * MIB);
+  ok(first > 1 && first < 9, `${first} pieces`);
+  equal(pieces(4 * MIB), 1);
+  equal(pieces(100_000), 1);
+  equal(pieces(4 * MIB), 1);
+});
+
 Deno.test("FrameDecoder needs no memory for what it discards", () => {
   const decoder = new FrameDecoder(1_000);
   const sink = { frame() {}, oversized() {} };
@@ -182,8 +277,13 @@ Deno.test("FrameDecoder tells whether it is inside a frame", () => {
 
 Deno.test("FrameDecoder is inside a frame while it discards", () => {
   const decoder = new FrameDecoder(10);
-  decode(encodeFrame(frame(1, 100)).subarray(0, 50), [], decoder);
+  const bytes = concat([frame(1, 3), frame(3, 100)].map(encodeFrame));
+  decode(bytes.subarray(0, 50), [], decoder);
   equal(decoder.partial, true);
+  decode(bytes.subarray(50, bytes.length - 1), [], decoder);
+  equal(decoder.partial, true);
+  decode(bytes.subarray(bytes.length - 1), [], decoder);
+  equal(decoder.partial, false);
 });
 
 Deno.test("FrameDecoder refuses a limit that no header can announce", () => {
@@ -191,6 +291,7 @@ Deno.test("FrameDecoder refuses a limit that no header can announce", () => {
     throws(() => new FrameDecoder(limit), RangeError);
   }
   new FrameDecoder(16 * MIB - 1);
+  deepEqual(decode(encodeFrame(frame(1, 1)), [], new FrameDecoder(1)), [frame(1, 1)]);
 });
 
 Deno.test("frameDecoderStream() and frameEncoderStream() undo each other", async () => {
@@ -198,6 +299,13 @@ Deno.test("frameDecoderStream() and frameEncoderStream() undo each other", async
   const found = ReadableStream.from(frames)
     .pipeThrough(frameEncoderStream())
     .pipeThrough(frameDecoderStream());
+  deepEqual(await Array.fromAsync(found), frames);
+});
+
+Deno.test("frameDecoderStream() takes its bytes one by one", async () => {
+  const frames = [frame(1, 3), frame(3, 0)];
+  const bytes = [...concat(frames.map(encodeFrame))].map((byte) => new Uint8Array([byte]));
+  const found = ReadableStream.from(bytes).pipeThrough(frameDecoderStream());
   deepEqual(await Array.fromAsync(found), frames);
 });
 
@@ -224,4 +332,9 @@ Deno.test("frameDecoderStream() errors for bytes that are not ttrpc", async () =
 Deno.test("frameDecoderStream() errors for a frame over its limit", async () => {
   equal(await streamError(encodeFrame(frame(1, 11)), 10), Code.RESOURCE_EXHAUSTED);
   equal(await streamError(encodeFrame(frame(1, 10)), 10), undefined);
+  const stream = ReadableStream.from([encodeFrame(frame(1, 4 * MIB + 1))])
+    .pipeThrough(frameDecoderStream());
+  await rejects(Array.fromAsync(stream), {
+    rawMessage: "message length 4194305 exceed maximum message size of 4194304",
+  });
 });

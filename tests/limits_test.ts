@@ -31,6 +31,19 @@ Deno.test("resolveLimits() names a limit that is out of range", () => {
   }
 });
 
+Deno.test("resolveLimits() takes what timers and stream ids can count to, and not one more", () => {
+  const most = { concurrentCalls: 2_147_483_648, stallTimeoutMs: 2_147_483_647 };
+  deepEqual(resolveLimits(most), { ...resolveLimits(), ...most });
+  throws(() => resolveLimits({ concurrentCalls: 2_147_483_649 }), {
+    message: 'Cannot set limit "concurrentCalls" to 2147483649: ' +
+      "it takes a whole number from 1 to 2147483648",
+  });
+  throws(() => resolveLimits({ stallTimeoutMs: 2_147_483_648 }), {
+    message: 'Cannot set limit "stallTimeoutMs" to 2147483648: ' +
+      "it takes a whole number from 0 to 2147483647",
+  });
+});
+
 Deno.test("resolveLimits() names a limit that there is not", () => {
   throws(() => resolveLimits({ messages: 1 } as unknown as Partial<Limits>), {
     name: "TypeError",

@@ -18,7 +18,7 @@ Deno.test("Metadata gets, sets, appends and deletes in any case", () => {
   metadata.append("KEY", "2");
   equal(metadata.size, 3);
   equal(metadata.get("kEy"), "1");
-  deepEqual(metadata.getAll("key"), ["1", "2"]);
+  deepEqual(metadata.getAll("KeY"), ["1", "2"]);
   equal(metadata.get("none"), undefined);
   deepEqual(metadata.getAll("none"), []);
   equal(metadata.has("Other"), true);
@@ -57,6 +57,13 @@ Deno.test("Metadata refuses what is not a string, by the name of the key", () =>
       message: "Cannot add x-n to metadata: keys and values are strings",
     });
   }
+});
+
+Deno.test("Metadata refuses a key that is not a string", () => {
+  throws(() => new Metadata([[1, "x"]] as unknown as MetadataInit), {
+    name: "TypeError",
+    message: "Cannot add 1 to metadata: keys and values are strings",
+  });
 });
 
 Deno.test("Metadata shows its pairs when it is inspected", () => {
