@@ -12,17 +12,16 @@ export interface Judgement {
   changes: [was: string, became: string][];
 }
 
-/** The judgements of one file. */
+/** The judgements of one file. Each is good for one change, so that no other hides behind it. */
 export class Judged {
-  readonly #reasons = new Map<string, string>();
-  readonly #unused = new Set<string>();
+  readonly #reasons = new Map<string, string[]>();
 
   constructor(judgements: readonly Judgement[], file: string) {
     for (const judgement of judgements) {
       if (judgement.file !== file) continue;
       for (const [was, became] of judgement.changes) {
-        this.#reasons.set(key({ was, became }), judgement.reason);
-        this.#unused.add(key({ was, became }));
+        const change = key({ was, became });
+        this.#reasons.set(change, [...this.#reasons.get(change) ?? [], judgement.reason]);
       }
     }
   }
@@ -34,13 +33,12 @@ export class Judged {
    * @returns The reason; `undefined` if it was not judged.
    */
   reason(mutant: Mutant): string | undefined {
-    this.#unused.delete(key(mutant));
-    return this.#reasons.get(key(mutant));
+    return this.#reasons.get(key(mutant))?.pop();
   }
 
   /** The judgements that nobody has asked for: no such change is possible, or tests notice it. */
   get unused(): string[] {
-    return [...this.#unused];
+    return [...this.#reasons].flatMap(([change, reasons]) => reasons.map(() => change));
   }
 }
 
