@@ -5,7 +5,7 @@
  */
 
 import type { ByteConnection } from "./address.ts";
-import { turn } from "./timer.ts";
+import { spend } from "./timer.ts";
 
 /** Bytes that may wait between the two ends, as in a socket. */
 const CAPACITY = 1 << 16;
@@ -68,8 +68,8 @@ class End implements ByteConnection {
   }
 }
 
-/** Reads without a turn of the event loop. More would keep timers, and so deadlines, from it. */
-const READS_A_TURN = 32;
+/** What a read takes with all that follows from it, in microseconds. */
+const READ_US = 20;
 
 /** One direction. */
 class Pipe {
@@ -78,7 +78,6 @@ class Pipe {
   #ended = false; // nobody writes any more
   #reset = false; // and did not read all, either
   #abandoned = false; // nobody reads any more
-  #reads = 0;
   #changed = Promise.withResolvers<void>();
 
   /** How many bytes wait. */
@@ -87,7 +86,9 @@ class Pipe {
   }
 
   async read(buffer: Uint8Array): Promise<number | null> {
-    if (++this.#reads % READS_A_TURN === 0) await turn();
+    // Two ends that answer each other would keep timers, and so deadlines, waiting.
+    const others = spend(READ_US);
+    if (others) await others;
     while (this.#length === 0 && !this.#ended && !this.#abandoned) await this.#changed.promise;
     if (this.#abandoned) throw new Deno.errors.BadResource("the connection is closed");
     const first = this.#waiting[0];

@@ -9,7 +9,7 @@ import { enter } from "./running.ts";
 import type { Messages, MessageStream } from "./service.ts";
 import { Code, describe, RpcError, statusError } from "./status.ts";
 import type { Stream } from "./stream.ts";
-import { turn } from "./timer.ts";
+import { spend } from "./timer.ts";
 import { freeWhenSent } from "./writer.ts";
 
 /** What every stream of messages does in the same way: everything but `next()`. */
@@ -131,14 +131,9 @@ function payloadError(doing: string, cause: unknown, method: string): RpcError {
   });
 }
 
-/**
- * How many bytes one stream sends at most before everything else has its turn. A producer that
- * never waits for the event loop would hold it until the socket is full, which took others up to
- * 50 ms.
- */
-const TURN_BYTES = 1 << 14;
-/** What each message counts for beside its bytes: the time it takes. */
-const MESSAGE_TURN_BYTES = 1 << 7;
+/** What it takes to send a message, in microseconds, and how many of its bytes take another one. */
+const MESSAGE_US = 1;
+const BYTES_A_US = 1 << 12;
 
 /**
  * Sends messages until there are no more, or the call is over. Waits for the socket, so that a
@@ -157,7 +152,6 @@ export async function sendMessages<T>(
   const { path } = stream.method;
   stream.source = iterator;
   if (stream.status) stream.stopSource();
-  let left = TURN_BYTES;
   while (!stream.status) {
     const { done, value } = await enter(stream, () => iterator.next());
     if (done) {
@@ -167,15 +161,13 @@ export async function sendMessages<T>(
     const message = isPromiseLike(value) ? await value : value; // as `for await` does
     if (stream.status) return;
     const bytes = encodeMessage(codec, message as T, path);
-    left -= bytes.length + MESSAGE_TURN_BYTES;
     if (stream.congested) await stream.writable();
     if (stream.status) return;
     if (stream.sizes) stream.sizes.sent += bytes.length;
     stream.send(bytes);
-    if (left <= 0) {
-      left = TURN_BYTES;
-      await turn();
-    }
+    // A producer that never waits would hold the event loop until the socket is full.
+    const others = spend(MESSAGE_US + bytes.length / BYTES_A_US);
+    if (others) await others;
   }
 }
 

@@ -127,17 +127,38 @@ export function delay(ms: number): number {
   return Math.min(Math.max(0, Math.ceil(ms)), LONGEST_DELAY);
 }
 
+/**
+ * Turns of the event loop after which it is sure to have asked the system what else there is to do:
+ * while it has work, it does so in one of sixty-one only.
+ */
+const TURNS = 64;
+/** How long code that never waits for the event loop may hold it, in microseconds. */
+const LONGEST_TURN_US = 2_000;
+
 let nextTurn: Promise<void> | undefined;
+let spentUs = 0;
+
+/** Lets everything else have its turn. Whoever waits at the same time waits together. */
+export function turn(): Promise<void> {
+  return nextTurn ??= new Promise((resolve) => {
+    let left = TURNS;
+    const next = () => {
+      if (--left > 0) return void setImmediate(next);
+      nextTurn = undefined;
+      spentUs = 0;
+      resolve();
+    };
+    setImmediate(next);
+  });
+}
 
 /**
- * Lets everything else have its turn of the event loop. Whoever waits at the same time waits
- * together.
+ * Counts work of code that perhaps never waits for the event loop.
+ *
+ * @param us About how long it took, in microseconds.
+ * @returns What to wait for before there is more; `undefined` as long as others can wait.
  */
-export function turn(): Promise<void> {
-  return nextTurn ??= new Promise((resolve) =>
-    setImmediate(() => {
-      nextTurn = undefined;
-      resolve();
-    })
-  );
+export function spend(us: number): Promise<void> | undefined {
+  spentUs += us;
+  return spentUs < LONGEST_TURN_US ? undefined : turn();
 }
