@@ -1,15 +1,16 @@
 /** A peer that speaks in frames, for the cases that no well-behaved one brings about. */
 
+import type { ByteConnection } from "../address.ts";
 import { encodeRequest, encodeResponse, type Request, type Response } from "../envelope.ts";
 import { encodeFrame, type Frame, FrameDecoder, FrameType } from "../framing.ts";
 
-/** The other end of a socket, frame by frame. */
-export class RawPeer implements Disposable {
-  readonly conn: Deno.Conn;
+/** The other end of a connection, frame by frame. */
+export class RawPeer<Conn extends ByteConnection = Deno.Conn> implements Disposable {
+  readonly conn: Conn;
   readonly #decoder = new FrameDecoder();
   readonly #frames: Frame[] = [];
 
-  constructor(conn: Deno.Conn) {
+  constructor(conn: Conn) {
     this.conn = conn;
   }
 

@@ -167,6 +167,8 @@ export class Held implements ByteConnection {
   readonly #failed = Promise.withResolvers<unknown>();
   /** The error of the write that has failed. */
   writeError: unknown;
+  /** How many bytes were written. */
+  written = 0;
 
   constructor(conn: ByteConnection) {
     this.#conn = conn;
@@ -190,7 +192,9 @@ export class Held implements ByteConnection {
 
   async write(bytes: Uint8Array): Promise<number> {
     try {
-      return await this.#conn.write(bytes);
+      const length = await this.#conn.write(bytes);
+      this.written += length;
+      return length;
     } catch (error) {
       this.writeError ??= error;
       this.#failed.resolve(this.writeError);
