@@ -7,16 +7,13 @@ import { Code } from "../status.ts";
 import {
   callOf,
   handlersThat,
-  Held,
   INTERCEPTORS,
   KINDS,
   LONG_REQUEST,
-  Place,
   rawCallOf,
   soon,
-  type Transport,
-  TRANSPORTS,
 } from "./kinds.ts";
+import { Held, Place, type Transport, TRANSPORTS } from "./place.ts";
 
 const RECONNECT = { reconnect: { initialDelayMs: 1, maxDelayMs: 5 }, waitForReady: true };
 

@@ -16,7 +16,8 @@ import { deepEqual, equal, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { SocketFolder } from "./fixture.ts";
-import { callOf, handlersThat, KINDS, Place, rawCallOf, TRANSPORTS, until } from "./kinds.ts";
+import { callOf, handlersThat, KINDS, rawCallOf, until } from "./kinds.ts";
+import { Place, TRANSPORTS } from "./place.ts";
 
 /** An interceptor that fails every call. */
 const refusing: Interceptor = () => () => Promise.reject(new RpcError(Code.ABORTED, "refused"));
