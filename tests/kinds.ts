@@ -1,12 +1,14 @@
 /** For tests of what holds for all kinds of call. */
 
-import type {
-  CallOptions,
-  Client,
-  HandlerContext,
-  Interceptor,
-  MethodKind,
-  ServiceClient,
+import {
+  bytesCodec,
+  type CallOptions,
+  type Client,
+  type HandlerContext,
+  type Interceptor,
+  type MethodKind,
+  type ServiceClient,
+  type ServiceDescriptor,
 } from "@ttrpc/ttrpc";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { EchoRequestSchema, TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
@@ -134,6 +136,20 @@ export class CountedSignal {
     };
   }
 }
+
+/** A service whose only method may be called again. */
+export const Idempotent = {
+  typeName: "ttrpc.test.Idempotent",
+  method: {
+    read: {
+      name: "Read",
+      methodKind: "unary",
+      input: bytesCodec,
+      output: bytesCodec,
+      idempotency: 1,
+    },
+  },
+} as const satisfies ServiceDescriptor;
 
 /** Asks for nothing, with so many bytes that the calls after it have to wait for the socket. */
 export const LONG_REQUEST: Uint8Array = toBinary(

@@ -1,7 +1,6 @@
 // What connect(), serve(), retry(), logger() and RpcError were given is theirs, too.
 
 import {
-  bytesCodec,
   connect,
   type ConnectOptions,
   type Interceptor,
@@ -9,14 +8,13 @@ import {
   RpcError,
   serve,
   type ServeSettings,
-  type ServiceDescriptor,
 } from "@ttrpc/ttrpc";
 import { retry } from "@ttrpc/ttrpc/retry";
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { SocketFolder } from "./fixture.ts";
-import { callOf, handlersThat, KINDS, rawCallOf, until } from "./kinds.ts";
+import { callOf, handlersThat, Idempotent, KINDS, rawCallOf, until } from "./kinds.ts";
 import { Place, TRANSPORTS } from "./place.ts";
 
 /** An interceptor that fails every call. */
@@ -53,12 +51,6 @@ for (const transport of TRANSPORTS) {
   });
 }
 
-const unary = { methodKind: "unary", input: bytesCodec, output: bytesCodec } as const;
-const Flaky = {
-  typeName: "flaky.Service",
-  method: { read: { ...unary, name: "Read", idempotency: 1 } },
-} as const satisfies ServiceDescriptor;
-
 Deno.test("codes and numbers that are changed later are not those of retry()", async () => {
   const codes: Code[] = [Code.ABORTED];
   const options = { attempts: 3, initialDelayMs: 1, maxDelayMs: 1, codes };
@@ -68,13 +60,13 @@ Deno.test("codes and numbers that are changed later are not those of retry()", a
   let calls = 0;
   using socket = new SocketFolder();
   await using _server = serve({ path: socket.path }, (router) =>
-    router.service(Flaky, {
+    router.service(Idempotent, {
       read: () => {
         throw new RpcError(++calls < 3 ? Code.ABORTED : Code.DATA_LOSS, `failure ${calls}`);
       },
     }));
   await using client = await connect({ path: socket.path }, { interceptors: [interceptor] });
-  const service = client.service(Flaky);
+  const service = client.service(Idempotent);
   await rejects(service.read(new Uint8Array(0)), { rawMessage: "failure 3" });
   equal(calls, 3);
   await rejects(service.read(new Uint8Array(0)), { rawMessage: "failure 4" });
@@ -85,7 +77,7 @@ Deno.test("metadata that is changed between the attempts of retry() is that of t
   using socket = new SocketFolder();
   const metadata = new Metadata({ user: "ada" });
   await using _server = serve({ path: socket.path }, (router) =>
-    router.service(Flaky, {
+    router.service(Idempotent, {
       read: (request, context) => {
         seen.push(context.metadata.getAll("user").join());
         metadata.set("user", `eve ${seen.length}`);
@@ -96,7 +88,7 @@ Deno.test("metadata that is changed between the attempts of retry() is that of t
   await using client = await connect({ path: socket.path }, {
     interceptors: [retry({ initialDelayMs: 1 })],
   });
-  await client.service(Flaky).read(new Uint8Array(0), { metadata });
+  await client.service(Idempotent).read(new Uint8Array(0), { metadata });
   deepEqual(seen, ["ada", "ada", "ada"]);
 });
 
@@ -224,13 +216,13 @@ Deno.test("a server tells the onError that it was given", async () => {
   using socket = new SocketFolder();
   const options = { path: socket.path, onError: (error: unknown) => void heard.push(`${error}`) };
   await using _server = serve(options, (router) =>
-    router.service(Flaky, {
+    router.service(Idempotent, {
       read: () => {
         throw new Error("a bug");
       },
     }));
   options.onError = () => void heard.push("another's");
   await using client = await connect({ path: socket.path });
-  await rejects(client.service(Flaky).read(new Uint8Array(0)), { code: Code.UNKNOWN });
+  await rejects(client.service(Idempotent).read(new Uint8Array(0)), { code: Code.UNKNOWN });
   deepEqual(heard, ["Error: a bug"]);
 });
