@@ -6,7 +6,8 @@ import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, TestBed } from "./fixture.ts";
-import { CountedSignal } from "./kinds.ts";
+import { callOf, CountedSignal, handlersThat, KINDS, METHODS, rawCallOf, until } from "./kinds.ts";
+import { Place, TRANSPORTS } from "./place.ts";
 
 Deno.test("leaving an intercepted stream releases the call", async () => {
   await using bed = new TestBed({
@@ -106,5 +107,167 @@ Deno.test("an intercepted stream that fails lets go of its signal", async () => 
     };
     await rejects(all, { code: Code.ABORTED });
     equal(counted.listeners, 0);
+  }
+});
+
+Deno.test("an interceptor that drops the signal, or passes on another, does not lose the caller's", async () => {
+  for (const transport of TRANSPORTS) {
+    for (const other of [undefined, new AbortController().signal]) {
+      await using place = new Place(transport);
+      await place.serve(handlersThat(({ signal }) => aborted(signal)));
+      const client = await place.connect({
+        interceptors: [(next) => (request) => next({ ...request, signal: other })],
+      });
+      const service = client.service(TestService);
+      for (const kind of KINDS) {
+        const controller = new AbortController();
+        const { signal } = controller;
+        const call = rejects(callOf(kind, service, { signal }), { code: Code.CANCELLED });
+        await until(() => client.stats().callsInFlight === 1);
+        controller.abort();
+        await call;
+        await rejects(callOf(kind, service, { timeoutMs: 5 }), { code: Code.DEADLINE_EXCEEDED });
+        equal(client.stats().callsInFlight, 0);
+      }
+    }
+  }
+});
+
+Deno.test("a signal that an interceptor passes on ends the call that it makes", async () => {
+  await using place = new Place();
+  await place.serve(handlersThat(({ signal }) => aborted(signal)));
+  let controller = new AbortController();
+  const client = await place.connect({
+    interceptors: [(next) => (request) => next({ ...request, signal: controller.signal })],
+  });
+  const service = client.service(TestService);
+  for (const kind of KINDS) {
+    controller = new AbortController();
+    const call = rejects(callOf(kind, service), { code: Code.CANCELLED });
+    await until(() => client.stats().callsInFlight === 1);
+    controller.abort();
+    await call;
+    await rejects(callOf(kind, service), { code: Code.CANCELLED }); // aborted already
+    equal(client.stats().callsInFlight, 0);
+  }
+});
+
+Deno.test("calls that an interceptor has left behind are given up when it has answered", async () => {
+  for (const transport of TRANSPORTS) {
+    await using place = new Place(transport);
+    let calls = 0;
+    await place.serve(handlersThat(({ signal }) => calls++ % 2 === 0 && aborted(signal)));
+    const client = await place.connect({
+      interceptors: [(next) => (request) => {
+        next(request).catch(() => {}); // hangs
+        return next(request);
+      }],
+    });
+    const service = client.service(TestService);
+    await callOf("unary", service);
+    await callOf("server_streaming", service);
+    equal(client.stats().callsInFlight, 0);
+  }
+});
+
+/** What interceptors may throw, and what is made of it. */
+const THROWN: Readonly<Record<string, [thrown: unknown, code: Code, rawMessage: string]>> = {
+  "an Error": [new Error("a bug"), Code.UNKNOWN, "a bug"],
+  "a TypeError": [new TypeError("no function"), Code.UNKNOWN, "no function"],
+  "text": ["just text", Code.UNKNOWN, "just text"],
+  "null": [null, Code.UNKNOWN, "null"],
+  "a DOMException": [new DOMException("gone", "AbortError"), Code.UNKNOWN, "gone"],
+};
+
+for (const [what, [thrown, code, rawMessage]] of Object.entries(THROWN)) {
+  /** Ways to throw it: at once, later, after the answer, or among the messages of the answer. */
+  const ways: Readonly<Record<string, Interceptor>> = {
+    "at once": () => () => {
+      throw thrown;
+    },
+    "later": () => async () => {
+      await undefined;
+      throw thrown;
+    },
+    "after the answer": (next) => async (request) => {
+      await next(request);
+      throw thrown;
+    },
+    "among the messages": (next) => async (request) => {
+      const response = await next(request);
+      if (response.kind === "unary" || response.kind === "client_streaming") throw thrown;
+      return {
+        ...response,
+        message: (async function* () {
+          yield* response.message;
+          throw thrown;
+        })(),
+      };
+    },
+  };
+
+  Deno.test(`${what} that a client's interceptor throws is the cause of an RpcError`, async () => {
+    await using place = new Place();
+    await place.serve();
+    for (const [when, interceptor] of Object.entries(ways)) {
+      const client = await place.connect({ interceptors: [interceptor] });
+      for (const kind of KINDS) {
+        const failed = await callOf(kind, client.service(TestService)).catch((error) => error);
+        ok(failed instanceof RpcError, `${kind}, ${when}: ${failed}`);
+        deepEqual([failed.code, failed.rawMessage], [code, rawMessage]);
+        equal(failed.cause, thrown);
+        equal(failed.method, `${TestService.typeName}/${METHODS[kind]}`);
+        const raw = await rawCallOf(kind, client).catch((error) => error);
+        ok(raw instanceof RpcError, `${kind}, ${when}: ${raw}`);
+        equal(raw.cause, thrown);
+      }
+      await until(() => client.stats().callsInFlight === 0);
+    }
+  });
+
+  Deno.test(`${what} that a server's interceptor throws is UNKNOWN to the caller, and onError hears of it`, async () => {
+    for (const interceptor of Object.values(ways)) {
+      const heard: unknown[] = [];
+      await using place = new Place();
+      await place.serve({}, {
+        interceptors: [interceptor],
+        onError: (error, method) => heard.push([error, method]),
+      });
+      const service = (await place.connect()).service(TestService);
+      for (const kind of KINDS) await rejects(callOf(kind, service), { code, rawMessage });
+      deepEqual(heard, KINDS.map((kind) => [thrown, `${TestService.typeName}/${METHODS[kind]}`]));
+    }
+  });
+}
+
+Deno.test("an RpcError that an interceptor throws reaches the caller as it is", async () => {
+  const thrown = new RpcError(Code.PERMISSION_DENIED, "no", {
+    details: [{ typeUrl: "x/Y", value: new Uint8Array([1]) }],
+  });
+  await using place = new Place();
+  await place.serve();
+  const client = await place.connect({
+    interceptors: [() => () => {
+      throw thrown;
+    }],
+  });
+  for (const kind of KINDS) {
+    equal(await callOf(kind, client.service(TestService)).catch((error) => error), thrown);
+  }
+});
+
+Deno.test("a response with other members beside its message is a response, on both sides", async () => {
+  for (const members of [{ outcome: "fine" }, { status: { code: 5 }, error: "x", then: 1 }]) {
+    const adding: Interceptor = (next) => async (request) => ({
+      ...await next(request),
+      ...members,
+    });
+    await using place = new Place();
+    await place.serve({}, { interceptors: [adding] });
+    const client = await place.connect({ interceptors: [adding] });
+    for (const kind of KINDS) {
+      await callOf(kind, client.service(TestService));
+      await rawCallOf(kind, client);
+    }
   }
 });

@@ -137,6 +137,23 @@ for (const transport of TRANSPORTS) {
   });
 }
 
+Deno.test("a call that went well does not abort its request's signal, whatever its interceptor has left behind", async () => {
+  await using place = new Place();
+  let calls = 0;
+  await place.serve(handlersThat(({ signal }) => calls++ % 2 === 0 && aborted(signal)));
+  const seen: InterceptedRequest[] = [];
+  const hedging: Interceptor = (next) => (request) => {
+    seen.push(request);
+    next(request).catch(() => {}); // hangs
+    return next(request);
+  };
+  const client = await place.connect({ interceptors: [hedging] });
+  await callOf("unary", client.service(TestService));
+  await callOf("server_streaming", client.service(TestService));
+  equal(client.stats().callsInFlight, 0);
+  for (const { signal, kind } of seen) equal(signal!.aborted, false, kind);
+});
+
 Deno.test("an interceptor hears of the end of its call while it waits for something else", async () => {
   const heard: string[] = [];
   const deaf: Interceptor = () => async ({ signal, kind }) => {
