@@ -15,6 +15,9 @@
 
 import type { Limits } from "./limits.ts";
 
+/** Bytes that may be read of a peer which is gone: more than the buffers of a socket hold. */
+const LAST_BYTES = 8 << 20;
+
 /** The messages that wait on one stream. */
 export interface Waiting {
   /** What they are taken to use in memory, in bytes. */
@@ -32,7 +35,7 @@ export class Backlog<Queue extends Waiting = Waiting> {
   readonly #fresh = new Set<Queue>(); // with something that came with the last read
   #bytes = 0;
   #ahead = 0; // bytes beyond the limit that may be read
-  #unlimited = false;
+  #extra = 0; // bytes beyond the limit that are sure to be the last
   #room: PromiseWithResolvers<void> | undefined;
 
   /** @param limits The bounds. */
@@ -47,7 +50,7 @@ export class Backlog<Queue extends Waiting = Waiting> {
 
   /** Whether the connection should not read on. */
   get full(): boolean {
-    return this.#bytes >= this.#limits.connectionQueueBytes + this.#ahead && !this.#unlimited;
+    return this.#bytes >= this.#limits.connectionQueueBytes + this.#ahead + this.#extra;
   }
 
   /** Whether the connection reads beyond its limit, to see whom it holds up. */
@@ -82,11 +85,19 @@ export class Backlog<Queue extends Waiting = Waiting> {
     return this.#room.promise;
   }
 
-  /** Lets the connection read on now, whatever waits: for good, if what comes is bounded. */
-  release(unlimited = false): void {
-    this.#unlimited ||= unlimited;
+  /** Whoever waits for room waits no longer. */
+  release(): void {
     this.#room?.resolve();
     this.#room = undefined;
+  }
+
+  /**
+   * The peer sends no more: what is still in the socket may be read, so that its end is heard of. It
+   * is not trusted to be no more than a socket holds.
+   */
+  readToEnd(): void {
+    this.#extra = LAST_BYTES;
+    this.release();
   }
 
   /**

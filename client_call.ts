@@ -42,7 +42,7 @@ export class ClientCall extends Stream implements Abortable {
   /** What is told when the call has ended. */
   guard: CallGuard | undefined;
   readonly #timeoutMs: number | undefined;
-  readonly #signal: AbortSignal | undefined;
+  #signal: AbortSignal | undefined;
   readonly #client: ClientKeeper;
 
   /**
@@ -104,8 +104,10 @@ export class ClientCall extends Stream implements Abortable {
     this.#client.tally.end(code);
     if (this.id === 0) this.#client.waiting.delete(this);
     if (this.#signal) unwatchSignal(this.#signal, this);
+    this.#signal = undefined; // messages that nobody takes keep the call, but no more
     if (this.deadline !== Infinity) this.#client.deadlines.delete(this);
     this.guard?.attemptEnded(this);
+    this.guard = undefined;
   }
 
   /**

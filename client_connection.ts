@@ -75,7 +75,7 @@ export class ClientConnection implements Role {
   /** Sends a call's Request, as soon as there is room. What goes wrong is the call's status. */
   open(call: ClientCall): void {
     call.attach(this.connection);
-    if (call.congested) void call.writable().then(() => this.#open(call));
+    if (call.congested && this.usable) void call.writable().then(() => this.#open(call));
     else this.#open(call);
   }
 

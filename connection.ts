@@ -226,10 +226,10 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
    */
   async finish(flushMs = Infinity, lingerMs = LINGER_MS): Promise<void> {
     this.#finishing = true;
-    this.backlog.release(true);
+    this.backlog.readToEnd();
     await this.#timers.settled(this.queue.flushed(), flushMs);
     const { closeWrite } = this.#conn;
-    if (this.queue.idle && !this.queue.closed && !this.#inputEnded && closeWrite) {
+    if (this.queue.idle && !this.queue.over && !this.#inputEnded && closeWrite) {
       try {
         await closeWrite.call(this.#conn);
         await this.#timers.settled(this.#done.promise, lingerMs);
@@ -292,14 +292,16 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     return this.backlog.readsAhead ? space.subarray(0, AHEAD_BYTES) : space;
   }
 
+  /** Settles when what is owed has left, but for as much as may always wait; or never will. */
   #writable(): Promise<void> {
+    if (this.#writeError) return Promise.resolve();
     return new Promise((resolve) => this.queue.whenWritable(resolve));
   }
 
   // What the peer has sent before it stopped reading is worth reading: there may be answers in it.
   #writeFailed(cause: unknown): void {
     this.#writeError = { cause };
-    this.backlog.release(true);
+    this.backlog.readToEnd();
     // A peer that is gone ends what can be read, too. One that only reads no more may not.
     let bytesIn = this.#bytesIn;
     this.#watch = this.#timers.repeat(LINGER_MS, () => {

@@ -18,6 +18,8 @@ export class Inbox implements Waiting {
   /** What the queue counts into, once it belongs to a connection. */
   protected backlog: Backlog | undefined;
   taken = false;
+  /** Whether the peer has sent its last message, and none of them was dropped. */
+  complete = false;
   #queue = NO_MESSAGES;
   #head = 0; // of the first message that waits
   #kept = 0; // messages before this one have memory of their own
@@ -91,6 +93,7 @@ export class Inbox implements Waiting {
   ignore(): void {
     this.#ignoring = true;
     this.#closed = true;
+    if (this.#bytes > 0) this.complete = false;
     this.#clear();
     this.#account(-this.#bytes);
     if (this.#receive) this.#settle(undefined);

@@ -167,7 +167,8 @@ export class Guard implements Abortable, Expirable {
 
   /** The caller has what it wants. Attempts that interceptors have left behind are given up. */
   finish(): void {
-    if (this.#attempts.size > 0) this.end(GIVEN_UP);
+    this.#over ??= GIVEN_UP;
+    for (const call of [...this.#attempts]) call.cancel(GIVEN_UP);
   }
 
   /** Ends the call, its attempts, and the wait for it. */

@@ -67,7 +67,7 @@ export interface StreamRequest<Kind extends MethodKind> extends InterceptedCall 
   readonly method: MethodInfo<Kind>;
   /** Which kind it is. */
   readonly kind: Kind;
-  /** The messages. */
+  /** The messages; none for a call that the server refuses. */
   readonly message: Messages<unknown>;
 }
 

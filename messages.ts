@@ -65,8 +65,11 @@ export class ReceivedMessages<T> extends MessageIterator<T> {
     if (bytes !== undefined && !this.#done) return { done: false, value: this.#decode(bytes) };
     if (this.#done) return DONE;
     this.#done = true;
-    const { status } = stream;
-    if (status && status.code !== Code.OK) throw statusError(status, stream.method.path);
+    const { status, complete } = stream;
+    // Whoever has all messages need not hear what has become of the call since.
+    if (status && status.code !== Code.OK && !complete) {
+      throw statusError(status, stream.method.path);
+    }
     return DONE;
   }
 
@@ -161,7 +164,7 @@ export async function sendMessages<T>(
     const message = isPromiseLike(value) ? await value : value; // as `for await` does
     if (stream.status) return;
     const bytes = encodeMessage(codec, message as T, path);
-    if (stream.congested) await stream.writable();
+    while (stream.congested && !stream.status) await stream.writable();
     if (stream.status) return;
     if (stream.sizes) stream.sizes.sent += bytes.length;
     stream.send(bytes);

@@ -164,7 +164,7 @@ export class Server implements AsyncDisposable {
       );
     }
     const deadlines = new Deadlines();
-    this.#settings = options;
+    this.#settings = { ...options };
     this.#host = {
       router,
       deadlines,

@@ -119,7 +119,6 @@ export class ServerCall extends Stream {
   offer(message: unknown): InterceptedRequest {
     const { method, metadata, timeoutMs, context } = this;
     this.#offeredTimeoutMs = timeoutMs;
-    this.sizes ??= { sent: 0, received: 0 };
     const request: OfferedCall = {
       method,
       kind: method.kind,
@@ -127,7 +126,7 @@ export class ServerCall extends Stream {
       metadata,
       timeoutMs,
       context,
-      sizes: this.sizes,
+      sizes: this.sizes!,
       get signal() {
         return this[CALL].signal;
       },
@@ -156,7 +155,7 @@ export class ServerCall extends Stream {
    * @throws {RangeError} If the request's `timeoutMs` is not a number.
    */
   accept({ metadata, timeoutMs }: InterceptedRequest): void {
-    this.#metadata = metadata;
+    if (metadata !== this.#metadata) this.#metadata = new Metadata(metadata);
     if (timeoutMs !== undefined && timeoutMs !== this.#offeredTimeoutMs) this.#shorten(timeoutMs);
     if (this.deadline !== Infinity && this.deadline <= performance.now()) this.expire();
     const status = this.status ?? this.refusal;
@@ -256,7 +255,8 @@ const CONTEXT: ProxyHandler<ServerCall> = {
 
 const COMPLETE: Status = { code: Code.CANCELLED, message: "the call is complete" };
 
-const DEADLINE_PASSED: Status = {
+/** How a call ends on a server when its deadline passes. */
+export const DEADLINE_PASSED: Status = {
   code: Code.DEADLINE_EXCEEDED,
   message: "the deadline has passed",
 };

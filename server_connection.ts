@@ -31,7 +31,7 @@ import {
 } from "./messages.ts";
 import type { Method } from "./method.ts";
 import { type Handler, type Router, unknownMethod } from "./router.ts";
-import { type CallHost, ServerCall, type ServerKeeper } from "./server_call.ts";
+import { type CallHost, DEADLINE_PASSED, ServerCall, type ServerKeeper } from "./server_call.ts";
 import type { ConnectionInfo, Messages } from "./service.ts";
 import { Code, OK, RpcError, type Status, statusError, statusOf } from "./status.ts";
 import type { Timers } from "./timer.ts";
@@ -63,6 +63,7 @@ export class ServerConnection implements Role, CallHost {
   readonly server: ServerHost;
   /** Calls that are refused, and of which interceptors have not heard yet. */
   readonly #refused = new Map<number, ServerCall>();
+  readonly #refusing = new Set<Promise<void>>();
   #lastId = 0;
   #unnamed = 0; // refused calls whose id is another one's, too
   #draining = false;
@@ -81,14 +82,17 @@ export class ServerConnection implements Role, CallHost {
   /** Answers new calls `UNAVAILABLE`, and ends when those in flight have. */
   async drain(): Promise<void> {
     this.#draining = true;
+    const refusing = [...this.#refusing];
     await this.connection.whenIdle();
+    await Promise.all(refusing);
     await this.connection.finish();
   }
 
   /** Ends all calls with `UNAVAILABLE`, and then the connection. */
   async force(): Promise<void> {
     this.#draining = true;
-    for (const call of [...this.connection.streams.values()]) this.failCall(call, SHUTTING_DOWN);
+    const calls = [...this.connection.streams.values(), ...this.#refused.values()];
+    for (const call of calls) this.failCall(call, SHUTTING_DOWN);
     await this.connection.finish(LAST_WORDS_MS);
   }
 
@@ -121,12 +125,12 @@ export class ServerConnection implements Role, CallHost {
     if (typeof route === "string") {
       return this.#refuse(streamId, { code: Code.UNIMPLEMENTED, message: route }, request);
     }
-    const { metadata, payload } = request;
+    const { metadata, payload, timeoutNano } = request;
+    if (timeoutNano < 0n) return this.#refuse(streamId, DEADLINE_PASSED, request, method);
     const call = new ServerCall(route.method, { metadata, deadline: deadlineOf(request) }, this);
     call.attach(this.connection);
     call.open(streamId);
     this.connection.streams.set(streamId, call);
-    if (request.timeoutNano < 0n) return call.expire();
     const { clientStreaming } = route.method;
     if (clientStreaming && payload.length > 0) call.push(payload);
     if (!clientStreaming || (flags & FrameFlag.RemoteClosed) !== 0) call.closeRemote();
@@ -136,6 +140,7 @@ export class ServerConnection implements Role, CallHost {
   /** Runs a handler. Never rejects: what goes wrong is the call's status. */
   async #run(call: ServerCall, handler: Handler, payload: Uint8Array | undefined): Promise<void> {
     const { method } = call;
+    if (this.server.router.refusals) call.sizes = { sent: 0, received: 0 };
     try {
       const request = this.#decode(call, payload);
       payload = undefined; // it can be large, and the handler may take long
@@ -149,7 +154,7 @@ export class ServerConnection implements Role, CallHost {
       } else {
         if (call.status) return;
         const bytes = encodeMessage(method.output, result, method.path);
-        if (call.congested) await call.writable();
+        while (call.congested && !call.status) await call.writable();
         if (call.status) return;
         if (call.sizes) call.sizes.sent += bytes.length;
         this.#sendResponse(call.id, { status: undefined, payload: bytes });
@@ -178,7 +183,7 @@ export class ServerConnection implements Role, CallHost {
   #tell(call: ServerCall): unknown {
     const { refusals } = this.server.router;
     if (!refusals) throw statusError(call.refusal!, call.method.path);
-    return refusals(undefined, call);
+    return refusals(call.method.clientStreaming ? [] : undefined, call);
   }
 
   /** Answers a Request that leads to no call of a handler. */
@@ -191,7 +196,7 @@ export class ServerConnection implements Role, CallHost {
     }
     const call = new ServerCall(
       method ?? unknownMethod(request?.service ?? "", request?.method ?? ""),
-      { metadata: request?.metadata, deadline: request ? deadlineOf(request) : Infinity, refusal },
+      { metadata: request?.metadata, deadline: deadlineOf(request), refusal },
       this,
     );
     const taken = this.connection.streams.has(streamId) || this.#refused.has(streamId);
@@ -200,7 +205,9 @@ export class ServerConnection implements Role, CallHost {
     call.attach({ limits, queue, backlog, forget: () => this.#refused.delete(key) });
     call.open(streamId);
     this.#refused.set(key, call);
-    void this.#run(call, NO_HANDLER, undefined);
+    const refusing = this.#run(call, NO_HANDLER, undefined);
+    this.#refusing.add(refusing);
+    void refusing.then(() => this.#refusing.delete(refusing));
   }
 
   failCall(call: ServerCall, status: Status): void {
@@ -277,8 +284,9 @@ export class ServerConnection implements Role, CallHost {
   }
 }
 
-function deadlineOf({ timeoutNano }: Request): number {
-  return timeoutNano === 0n ? Infinity : performance.now() + Number(timeoutNano) / 1e6;
+function deadlineOf(request: Request | undefined): number {
+  if (!request || request.timeoutNano <= 0n) return Infinity;
+  return performance.now() + Number(request.timeoutNano) / 1e6;
 }
 
 function invalid(message: string): Status {

@@ -54,7 +54,7 @@ export class Stall {
     const relieve = this.#timers.repeat(limits.stallTimeoutMs || Infinity, () => this.#relieve());
     const probe = this.#timers.repeat(PROBE_MS, async () => {
       // What a peer has sent that is gone is all there will be: no more than a socket holds.
-      if (await this.#host.peerReads() === false) backlog.release(true);
+      if (await this.#host.peerReads() === false) backlog.readToEnd();
     });
     await backlog.room();
     relieve.stop();

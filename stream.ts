@@ -155,6 +155,7 @@ export abstract class Stream extends Inbox implements Expirable {
   /** The peer sends no more messages. */
   closeRemote(): void {
     if (this.#state === "open") this.#state = "half-closed (remote)";
+    this.complete = true;
     this.close();
   }
 
@@ -183,7 +184,7 @@ export abstract class Stream extends Inbox implements Expirable {
     queue.send(HEADER_LENGTH);
   }
 
-  /** Settles when the write queue has room, or the call has ended. */
+  /** Settles when the write queue has room, writing has failed, or the call has ended. */
   writable(): Promise<void> {
     return new Promise((resolve) => {
       this.#writable = () => {

@@ -34,13 +34,15 @@ export class WriteQueue {
   #scheduled = false;
   #urgent = false;
   #running = false;
+  #failed = false;
   #closed = false;
   readonly #waiting = new Set<() => void>();
   #flushed: PromiseWithResolvers<void> | undefined;
 
   /**
    * @param sink Where the bytes go.
-   * @param onFailure Called once, if writing fails. The queue is closed then.
+   * @param onFailure Called once, if writing fails. Nothing is written any more, and who asks for
+   * room from then on waits until the queue is closed.
    */
   constructor(sink: ByteSink, onFailure: (cause: unknown) => void) {
     this.#sink = sink;
@@ -48,13 +50,13 @@ export class WriteQueue {
   }
 
   /** Whether nothing is written any more. */
-  get closed(): boolean {
-    return this.#closed;
+  get over(): boolean {
+    return this.#failed || this.#closed;
   }
 
   /** Whether so much waits for the socket that senders should wait, too. */
   get congested(): boolean {
-    return this.#pending >= HIGH_WATER;
+    return this.#pending >= HIGH_WATER || this.#failed;
   }
 
   /** Whether nothing waits for the socket. */
@@ -68,14 +70,14 @@ export class WriteQueue {
   }
 
   /**
-   * Sends what was given to the writer. A closed queue drops it.
+   * Sends what was given to the writer, or drops it when nothing is written any more.
    *
    * @param length Its length in bytes.
    * @param more Whether more is likely to follow: a message of a stream waits for the next ones, as
    * long as they come without a pause. To write each alone takes up to half of a stream's speed.
    */
   send(length: number, more = false): void {
-    if (this.#closed) {
+    if (this.over) {
       this.writer.take();
       return;
     }
@@ -102,7 +104,7 @@ export class WriteQueue {
     if (!this.#running && this.#pending > 0) void this.#run();
   }
 
-  /** Calls back when there is room, or the queue is closed. */
+  /** Calls back when there is room, writing has just failed, or the queue is closed. */
   whenWritable(callback: () => void): void {
     if (this.congested && !this.#closed) this.#waiting.add(callback);
     else callback();
@@ -113,9 +115,9 @@ export class WriteQueue {
     this.#waiting.delete(callback);
   }
 
-  /** Settles when all is written, or the queue is closed. */
+  /** Settles when all is written, or nothing is any more. */
   flushed(): Promise<void> {
-    if (this.idle || this.#closed) return Promise.resolve();
+    if (this.idle || this.over) return Promise.resolve();
     this.#flushed ??= Promise.withResolvers();
     return this.#flushed.promise;
   }
@@ -123,9 +125,13 @@ export class WriteQueue {
   /** Drops what waits. */
   close(): void {
     this.#closed = true;
+    this.#drop();
+    this.#release();
+  }
+
+  #drop(): void {
     this.#pending = 0;
     this.writer.take();
-    this.#release();
     this.#flushed?.resolve();
   }
 
@@ -153,8 +159,10 @@ export class WriteQueue {
       this.#flushed = undefined;
     } catch (cause) {
       if (this.#closed) return;
-      this.close();
+      this.#failed = true;
+      this.#drop();
       this.#onFailure(cause);
+      this.#release(); // to find out
     }
   }
 

@@ -132,6 +132,11 @@ async function refusing(transport: Transport, refusal: Refusal, interceptors: In
   };
 }
 
+/** Whether a request has no message, and would have one if it were not refused. */
+function isRefused({ message }: InterceptedRequest): boolean {
+  return message === undefined || Array.isArray(message) && message.length === 0;
+}
+
 /** The next Response: its stream, code and message. */
 async function answer(peer: RawPeer): Promise<[number, number, string] | undefined> {
   const frame = await peer.receive();
@@ -181,7 +186,8 @@ for (const transport of TRANSPORTS) {
       const { method } = request;
       deepEqual([method.path, method.kind, request.kind], [path, kind, kind]);
       deepEqual([method.service, method.name], path.split("/"));
-      equal(request.message, undefined);
+      if (request.kind !== "client_streaming") equal(request.message, undefined);
+      else deepEqual(await Array.fromAsync(request.message), []);
       equal(request.metadata.get("user"), path === "/" ? undefined : "ada");
       ok(request.context);
       deepEqual(log.map((entry) => [entry.method, entry.kind, entry.code, entry.error?.code]), [
@@ -195,7 +201,7 @@ for (const transport of TRANSPORTS) {
 
     Deno.test(`an interceptor may answer another error to a call ${which}, over ${transport}`, async () => {
       const first: Interceptor = (next) => (request) => {
-        if (request.message !== undefined) return next(request); // it is not refused
+        if (!isRefused(request)) return next(request);
         throw new RpcError(Code.PERMISSION_DENIED, "who are you?");
       };
       const after: Interceptor = (next) => async (request) => {
@@ -217,7 +223,7 @@ for (const transport of TRANSPORTS) {
       const gate = Promise.withResolvers<void>();
       let waiting = 0;
       const slow: Interceptor = (next) => async (request) => {
-        if (request.message === undefined && waiting++ === 0) await gate.promise;
+        if (isRefused(request) && waiting++ === 0) await gate.promise;
         return await next(request);
       };
       await using bed = await refusing(transport, refusal, [slow]);
