@@ -36,6 +36,15 @@ export const candidates: readonly Candidate[] = [
     name: "ours",
     prepare: async (profiles) => both(await deno("ours.ts", profiles), "this module with itself"),
   },
+  ...[
+    { way: "typed", about: "this module with itself, messages that are bytes" },
+    { way: "raw", about: "the same by client.call()" },
+    { way: "intercepted", about: "the same with an interceptor on each side that passes all on" },
+  ].map(({ way, about }) => ({
+    name: `ours-${way}`,
+    prepare: async (profiles?: string) =>
+      both([...await deno("ours_bytes.ts", profiles), way], about),
+  })),
   {
     name: "go",
     async prepare() {

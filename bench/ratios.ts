@@ -47,6 +47,18 @@ export const goals: readonly Ratio[] = [
     of: (results) => results.ratio("ours", "raw", "unary_64KiB_c1", "p50Us"),
   },
   calls("server_stream_100B_over_go", "server streaming 100 B, messages/s over Go's", 2),
+  {
+    name: "raw_cost_over_typed",
+    title: "CPU time of a call by client.call() over one by service()",
+    atMost: 1.3,
+    of: (results) => cost(results, "ours-raw", "ours-typed"),
+  },
+  {
+    name: "intercepted_cost_over_typed",
+    title: "the same with an interceptor on each side, over none",
+    atMost: 2,
+    of: (results) => cost(results, "ours-intercepted", "ours-typed"),
+  },
   growth("c1024_over_c1", "1,024 in flight over 1", "unary_100B_c1024", "unary_100B_c1", 1.3),
   growth(
     "1000_connections_over_1",
@@ -232,6 +244,17 @@ function growth(
     ...(atMost !== undefined && { atMost }),
     of: (results) => results.growth(workload, base),
   };
+}
+
+/** The CPU time per call of one of our ways over another's. */
+function cost(results: Results, one: string, other: string): number | null {
+  const columns = ["clientCpuUs", "serverCpuUs"] as const;
+  const of = (contender: string) =>
+    columns.map((column) => results.figure(contender, "unary_100B_c64", column)?.median);
+  const [client, server] = of(one);
+  const [otherClient, otherServer] = of(other);
+  if (!client || !server || !otherClient || !otherServer) return null;
+  return (client + server) / (otherClient + otherServer);
 }
 
 function minusListener(results: Results, workload: string, column: ColumnName): number | null {

@@ -59,6 +59,8 @@ const ALL = [
   ...["raw", "ours", "go", "ours-go", "go-ours", "rust"],
   ...["grpc-js", "grpc-js-node", "connect-node"],
 ];
+/** Ways to make a call with ours. */
+const WAYS = ["ours-typed", "ours-raw", "ours-intercepted"];
 const TTRPC_ALONE = ["ours", "go", "rust"];
 const RPCS = [...TTRPC_ALONE, "grpc-js", "grpc-js-node", "connect-node"];
 
@@ -66,7 +68,7 @@ const RPCS = [...TTRPC_ALONE, "grpc-js", "grpc-js-node", "connect-node"];
 export const workloads: readonly Workload[] = [
   workload("unary_100B_c1", ALL, ["raw", "ours", "go"]),
   workload("unary_100B_c8", ["ours", "go"]),
-  workload("unary_100B_c64", ALL, ["ours", "go", "grpc-js"]),
+  workload("unary_100B_c64", [...ALL, ...WAYS], ["ours", "go", "grpc-js", ...WAYS]),
   workload("unary_100B_c1024", ["raw", "ours", "go"], ["ours"]),
   workload("unary_0B_c1", ["ours", "go"]),
   workload("unary_0B_c64", ["ours", "go"]),

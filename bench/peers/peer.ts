@@ -41,8 +41,7 @@ export interface Connection {
 }
 
 /** Is what the command line says. */
-export async function runPeer(peer: Peer): Promise<void> {
-  const [role, path, json] = args;
+export async function runPeer(peer: Peer, [role, path, json] = args): Promise<void> {
   if ((role !== "server" && role !== "client") || !path || !json) {
     throw new TypeError("usage: server|client PATH PLAN");
   }
