@@ -1,0 +1,261 @@
+// The messages of one call, until they are taken.
+
+import { deepEqual, equal, notEqual, ok } from "node:assert/strict";
+import type { Backlog, Waiting } from "../backlog.ts";
+import { Inbox } from "../inbox.ts";
+import { isSettled } from "./stand_ins.ts";
+
+const OVERHEAD = 64;
+
+/** An inbox that notes what it tells its connection. */
+class TestInbox extends Inbox {
+  readonly changes: number[] = [];
+
+  constructor() {
+    super();
+    const change = (queue: Waiting, bytes: number) => {
+      equal(queue, this);
+      this.changes.push(bytes);
+    };
+    this.backlog = { change } as Backlog;
+  }
+}
+
+/** A message of its own. */
+function message(...bytes: number[]): Uint8Array {
+  return new Uint8Array(bytes);
+}
+
+/** Messages that are parts of one read buffer, 1 KiB apart. */
+function borrowed(...messages: number[][]): Uint8Array[] {
+  const buffer = new Uint8Array(messages.length << 10);
+  return messages.map((bytes, index) => {
+    buffer.set(bytes, index << 10);
+    return buffer.subarray(index << 10, (index << 10) + bytes.length);
+  });
+}
+
+function filled(...messages: Uint8Array[]): Inbox {
+  const inbox = new Inbox();
+  for (const message of messages) inbox.push(message);
+  return inbox;
+}
+
+function takeAll(inbox: Inbox): number[][] {
+  const taken: number[][] = [];
+  while (inbox.ready) taken.push([...inbox.take()]);
+  return taken;
+}
+
+Deno.test("a new inbox has nothing, and nobody who waits", () => {
+  const inbox = new Inbox();
+  equal(inbox.ready, false);
+  equal(inbox.waiting, false);
+  equal(inbox.taken, false);
+  equal(inbox.queuedBytes, 0);
+});
+
+Deno.test("receive() gives the messages in the order they came", async () => {
+  const inbox = filled(message(1), message(), message(2));
+  deepEqual(await inbox.receive(), message(1));
+  deepEqual(await inbox.receive(), message());
+  inbox.push(message(3));
+  deepEqual(await inbox.receive(), message(2));
+  deepEqual(await inbox.receive(), message(3));
+  equal(inbox.ready, false);
+});
+
+Deno.test("receive() waits for the next message", async () => {
+  const inbox = new Inbox();
+  const received = inbox.receive();
+  equal(inbox.waiting, true);
+  equal(await isSettled(received), false);
+  const sent = message(1);
+  inbox.push(sent);
+  equal(inbox.waiting, false);
+  equal(inbox.ready, false);
+  equal(inbox.queuedBytes, 0);
+  equal(await received, sent);
+});
+
+Deno.test("receive() serves those who wait in turn", async () => {
+  const inbox = new Inbox();
+  const received = [inbox.receive(), inbox.receive(), inbox.receive(), inbox.receive()];
+  for (const byte of [1, 2, 3]) inbox.push(message(byte));
+  inbox.close();
+  deepEqual(await Promise.all(received), [message(1), message(2), message(3), undefined]);
+});
+
+Deno.test("receive() has nothing more after close(), once all is taken", async () => {
+  const inbox = filled(message(1), message(2));
+  inbox.close();
+  deepEqual(await inbox.receive(), message(1));
+  deepEqual(await inbox.receive(), message(2));
+  equal(await inbox.receive(), undefined);
+  equal(await inbox.receive(), undefined);
+  equal(inbox.waiting, false);
+});
+
+Deno.test("close() tells who waits", async () => {
+  const inbox = new Inbox();
+  const received = inbox.receive();
+  inbox.close();
+  equal(await received, undefined);
+  equal(inbox.waiting, false);
+  inbox.close();
+});
+
+Deno.test("ignore() drops what waits and what comes", async () => {
+  const inbox = new TestInbox();
+  inbox.push(message(1, 2));
+  inbox.push(message());
+  inbox.ignore();
+  inbox.push(message(3));
+  equal(inbox.ready, false);
+  equal(inbox.queuedBytes, 0);
+  equal(await inbox.receive(), undefined);
+  deepEqual(inbox.changes, [2 + OVERHEAD, OVERHEAD, -(2 + 2 * OVERHEAD)]);
+});
+
+Deno.test("ignore() tells who waits, and the connection nothing if nothing waited", async () => {
+  const inbox = new TestInbox();
+  const received = inbox.receive();
+  inbox.ignore();
+  equal(await received, undefined);
+  deepEqual(inbox.changes, []);
+});
+
+Deno.test("ready is false while somebody waits, for whom the next message is", () => {
+  const inbox = new Inbox();
+  void inbox.receive();
+  equal(inbox.ready, false);
+  inbox.push(message(1));
+  inbox.push(message(2));
+  equal(inbox.ready, true);
+  deepEqual(takeAll(inbox), [[2]]);
+});
+
+Deno.test("queuedBytes counts a message's bytes and what it costs beside them", () => {
+  const inbox = new TestInbox();
+  inbox.push(message(1, 2, 3));
+  equal(inbox.queuedBytes, 3 + OVERHEAD);
+  inbox.push(message());
+  equal(inbox.queuedBytes, 3 + 2 * OVERHEAD);
+  inbox.take();
+  equal(inbox.queuedBytes, OVERHEAD);
+  inbox.take();
+  equal(inbox.queuedBytes, 0);
+  deepEqual(inbox.changes, [3 + OVERHEAD, OVERHEAD, -3 - OVERHEAD, -OVERHEAD]);
+});
+
+Deno.test("taken is set by whoever takes a message, and by nothing else", async () => {
+  const inbox = filled(message(1));
+  equal(inbox.taken, false);
+  inbox.take();
+  equal(inbox.taken, true);
+  inbox.taken = false;
+  const received = inbox.receive();
+  equal(inbox.taken, false);
+  inbox.push(message(2));
+  equal(inbox.taken, true);
+  await received;
+  inbox.taken = false;
+  inbox.close();
+  await inbox.receive();
+  equal(inbox.taken, false);
+});
+
+Deno.test("a message that was taken is kept no longer", () => {
+  // The array grows on while the queue never empties, so what was taken must not stay in it.
+  const inbox = filled(message(1), message(2));
+  const taken = inbox.take();
+  inbox.keep();
+  deepEqual(taken, message(1));
+  deepEqual(takeAll(inbox), [[2]]);
+});
+
+Deno.test("take() keeps the order of a queue that is long and never empty", () => {
+  const inbox = new TestInbox();
+  let pushed = 0;
+  let next = 0;
+  const push = (count: number) => {
+    for (const end = pushed + count; pushed < end; pushed++) {
+      inbox.push(message(pushed & 0xff, pushed >> 8));
+    }
+  };
+  const take = (count: number) => {
+    for (const end = next + count; next < end; next++) {
+      deepEqual(inbox.take(), message(next & 0xff, next >> 8));
+    }
+  };
+  push(3000);
+  for (let round = 0; round < 5; round++) {
+    take(1600);
+    push(1500);
+  }
+  equal(inbox.queuedBytes, (pushed - next) * (2 + OVERHEAD));
+  take(pushed - next);
+  equal(inbox.ready, false);
+  equal(inbox.queuedBytes, 0);
+});
+
+Deno.test("keep() moves the messages of one read into memory of their own, together", () => {
+  const inbox = filled(...borrowed([1, 2], [], [3]));
+  inbox.keep();
+  const [first, second, third] = [inbox.take(), inbox.take(), inbox.take()];
+  deepEqual([first, second, third], [message(1, 2), message(), message(3)]);
+  equal(first.buffer, third.buffer);
+  equal(first.buffer.byteLength, 3);
+});
+
+Deno.test("keep() leaves a message that is at least half of its memory", () => {
+  const half = new Uint8Array(8).subarray(4);
+  const less = new Uint8Array(9).subarray(5);
+  const whole = message(1, 2);
+  const inbox = filled(half, less, whole);
+  inbox.keep();
+  equal(inbox.take(), half);
+  notEqual(inbox.take(), less);
+  equal(inbox.take(), whole);
+});
+
+Deno.test("keep() makes no room for messages without bytes", () => {
+  const inbox = filled(...borrowed([], []));
+  inbox.keep();
+  for (const taken of [inbox.take(), inbox.take()]) equal(taken.buffer.byteLength, 0);
+});
+
+Deno.test("keep() does once what it does, and leaves what was taken alone", () => {
+  const inbox = filled(...borrowed([1], [2], [3]));
+  inbox.take();
+  inbox.keep();
+  const [later] = borrowed([4]);
+  inbox.push(later!);
+  inbox.keep();
+  const [second, third, fourth] = [inbox.take(), inbox.take(), inbox.take()];
+  deepEqual([second, third, fourth], [message(2), message(3), message(4)]);
+  equal(second.buffer.byteLength, 2);
+  equal(third.buffer, second.buffer);
+  equal(fourth.buffer.byteLength, 1);
+});
+
+Deno.test("keep() sees the messages that come after a queue was emptied", () => {
+  const inbox = filled(...borrowed([1], [2]));
+  inbox.keep();
+  takeAll(inbox);
+  for (const part of borrowed([3])) inbox.push(part);
+  inbox.keep();
+  equal(inbox.take().buffer.byteLength, 1);
+});
+
+Deno.test("keep() sees the messages that come after a long queue was cut", () => {
+  const inbox = filled(...borrowed(...Array.from({ length: 1030 }, (_, index) => [index & 0xff])));
+  inbox.keep();
+  for (let taken = 0; taken < 1026; taken++) inbox.take();
+  for (const part of borrowed([9], [10])) inbox.push(part);
+  inbox.keep();
+  const rest = Array.from({ length: 6 }, () => inbox.take());
+  deepEqual(rest.map(([byte]) => byte), [2, 3, 4, 5, 9, 10]);
+  deepEqual(rest.map(({ buffer }) => buffer.byteLength), [1030, 1030, 1030, 1030, 2, 2]);
+  ok(!inbox.ready);
+});
