@@ -318,6 +318,7 @@ Deno.test("end() tells the source of messages once that no more are wanted", () 
     },
   };
   stream.end(LOST);
+  equal(returned, 1);
   stream.end(OK);
   stream.stopSource();
   equal(returned, 1);
