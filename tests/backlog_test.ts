@@ -1,6 +1,6 @@
 // What waits on all streams of a connection, and when the connection may read on.
 
-import { deepEqual, equal } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import { Backlog, type Waiting } from "../backlog.ts";
 import { resolveLimits } from "../limits.ts";
 import { isSettled } from "./stand_ins.ts";
@@ -61,7 +61,9 @@ Deno.test("full is true from the limit on", () => {
 Deno.test("room() settles at once below the limit, else when enough was taken", async () => {
   const backlog = backlogOf();
   const queue = new Queue(backlog);
-  await backlog.room();
+  const room = backlog.room();
+  ok(room instanceof Promise);
+  await room;
   queue.change(LIMIT + 10);
   const rooms = Promise.race([backlog.room(), backlog.room()]);
   equal(await isSettled(rooms), false);
@@ -174,10 +176,12 @@ Deno.test("readAhead() lets a sixteenth of the limit more come", async () => {
 
 Deno.test("readAhead() lets at least a byte more come", () => {
   const backlog = backlogOf(1, 1);
-  new Queue(backlog, 1);
+  const queue = new Queue(backlog, 1);
   equal(backlog.readAhead(), true);
   equal(backlog.full, false);
   equal(backlog.readsAhead, true);
+  queue.change(-1);
+  equal(backlog.readsAhead, false);
 });
 
 Deno.test("readAhead() has an end at three quarters over the limit", () => {

@@ -139,7 +139,8 @@ export class TestStream extends Stream {
 
   overrun(): void {
     this.overruns++;
-    this.lose(LOST);
+    if (this.status) this.lose(LOST);
+    else this.abandon(LOST);
   }
 
   protected ended(status: Status): void {
