@@ -527,6 +527,19 @@ Deno.test("finish() takes no error of the peer for a failure", async () => {
   deepEqual(bed.ends, [undefined]);
 });
 
+Deno.test("finish() waits no longer for the write queue when reading fails", async () => {
+  const bed = new Bed();
+  const running = bed.connection.run();
+  bed.conn.sink.hold();
+  bed.send(10);
+  const finished = bed.connection.finish();
+  bed.conn.fail(new Deno.errors.ConnectionReset("reset"));
+  await finished;
+  await running;
+  deepEqual(bed.ends, [undefined]);
+  bed.conn.sink.resume();
+});
+
 Deno.test("finish() closes at once when the half-close fails", async () => {
   const bed = new Bed();
   const running = bed.connection.run();
