@@ -80,6 +80,8 @@ Deno.test("service() refuses handlers of which one is missing, or is no function
   }
   const router = new Router();
   throws(() => router.service(Svc, { get: handlers.get } as never), { message });
+  const bare = Object.assign(Object.create(null), { get: handlers.get });
+  throws(() => router.service(Svc, bare), { message });
   equal(router.find("pkg.Svc", "Get"), "service pkg.Svc");
 });
 
@@ -309,6 +311,19 @@ Deno.test("a stream behind interceptors tells its source once when nobody wants 
   await messages.return!();
   equal((await messages.next()).done, true);
   deepEqual([source.asked, source.returned], [0, 1]);
+});
+
+Deno.test("a stream behind interceptors stays stopped when a message comes late", async () => {
+  const source = new Source();
+  const late = Promise.withResolvers<IteratorResult<Uint8Array>>();
+  source.result = () => late.promise;
+  const messages = await listed(source, serverCall("server_streaming").call);
+  const next = messages.next();
+  await messages.return!();
+  late.resolve({ done: false, value: BYTES });
+  await next;
+  equal((await messages.next()).done, true);
+  deepEqual([source.asked, source.returned], [1, 1]);
 });
 
 Deno.test("a stream behind interceptors ends with its call, and tells its source", async () => {
