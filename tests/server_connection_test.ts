@@ -2,7 +2,7 @@
 
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { bytesCodec } from "../codec.ts";
-import { decodeResponse, type Request } from "../envelope.ts";
+import { decodeResponse, type Request, responseLength } from "../envelope.ts";
 import { type Frame, FrameFlag, FrameType } from "../framing.ts";
 import type { InterceptedRequest, Interceptor } from "../interceptor.ts";
 import { type Limits, resolveLimits } from "../limits.ts";
@@ -291,9 +291,11 @@ Deno.test("frames that are not for a server are ignored", async () => {
 Deno.test("a message for no call is answered with what is wrong with its id", async () => {
   await using bed = new Bed();
   await bed.data(1, 0, 1);
+  await bed.data(3, 0, 1);
   await bed.data(2, 0, 1);
   deepEqual(bed.answers(), [
     [1, Code.INVALID_ARGUMENT, "StreamID is no longer active"],
+    [3, Code.INVALID_ARGUMENT, "StreamID is no longer active"],
     [2, Code.INVALID_ARGUMENT, "StreamID must be odd for client initiated streams"],
   ]);
   equal(bed.tally.stats([]).callsStarted, 0);
@@ -386,6 +388,39 @@ Deno.test("a status that is too long is sent in short, and without its details",
   deepEqual(bed.answers(), [
     [1, Code.ABORTED, message],
     [3, Code.ABORTED, `${"x".repeat(200)}... (shortened)`],
+  ]);
+});
+
+Deno.test("a status of just the limit is sent in full", async () => {
+  const message = "x".repeat(900);
+  const status = { code: Code.ABORTED, message };
+  const messageBytes = responseLength({ status, payload: new Uint8Array(0) });
+  await using bed = new Bed({
+    get: () => {
+      throw new RpcError(Code.ABORTED, message);
+    },
+  }, { limits: { messageBytes } });
+  await bed.request(1);
+  deepEqual(bed.answers(), [[1, Code.ABORTED, message]]);
+});
+
+Deno.test("the payload of a call of one message waits for nobody", async () => {
+  await using bed = new Bed({ get: NEVER });
+  await bed.request(1, { payload: new Uint8Array(100) });
+  equal(bed.connection.connection.queuedBytes, 0);
+});
+
+Deno.test("a server reads ahead when a handler takes no messages, to see who is held up", async () => {
+  const limits = { connectionQueueBytes: 1_000, streamQueueBytes: 100, stallTimeoutMs: 10 };
+  await using bed = new Bed({ sum: NEVER }, { limits });
+  await bed.request(1, { method: "Sum" }, OPEN | EMPTY);
+  await bed.send({ streamId: 1, data: new Uint8Array(1_000) });
+  await bed.timers.pass(10);
+  deepEqual(bed.answers(), []);
+  await bed.request(3);
+  deepEqual((bed.answers() as number[][]).map(([id, code]) => [id, code]), [
+    [1, Code.RESOURCE_EXHAUSTED],
+    [3, undefined],
   ]);
 });
 
@@ -509,6 +544,14 @@ Deno.test("interceptors see calls that are answered, and every one that is refus
   equal(bed.tally.stats([]).callsStarted, 7);
 });
 
+Deno.test("interceptors find the bytes of a response when it is sent", async () => {
+  let seen: InterceptedRequest | undefined;
+  const interceptors: Interceptor[] = [(next) => (request) => next(seen = request)];
+  await using bed = new Bed({ get: () => new Uint8Array(3) }, { interceptors });
+  await bed.request(1);
+  equal(seen!.sizes.sent, 3);
+});
+
 Deno.test("interceptors see of a refused call which method it names", async () => {
   const { seen, interceptors } = recorder();
   const limits = { concurrentCalls: 1 };
@@ -560,15 +603,52 @@ Deno.test("a refused call does not take the place of another one with its id", a
   await using _bed = bed;
   await bed.request(1);
   await bed.request(1);
-  await bed.request(3, { method: "No" });
-  await bed.request(3);
-  equal(waits.length, 4);
+  waits[0]!.resolve();
+  await settle();
+  deepEqual(bed.answers(), [[1]]);
+  const notActive = "StreamID is no longer active";
+  const even = "StreamID must be odd for client initiated streams";
+  for (const id of [1, 0]) await bed.data(id, 0);
+  deepEqual(bed.answers(), [
+    [1, Code.INVALID_ARGUMENT, notActive],
+    [0, Code.INVALID_ARGUMENT, even],
+  ]);
+  waits[1]!.resolve();
+  await settle();
+  equal(bed.answers().length, 1);
+});
+
+Deno.test("refused calls that share an id end with the connection, all of them", async () => {
+  const { bed, waits } = waiting();
+  for (const id of [1, 1, 2, 2, 2]) await bed.request(id, { method: "No" });
+  equal(waits.length, 5);
+  bed.connection.connection.close();
+  await bed.running;
+  deepEqual(bed.tally.stats([]).callsFailed, { CANCELLED: 5 });
   for (const wait of waits) wait.resolve();
   await settle();
-  equal(bed.answers().length, 4);
-  await bed.data(1, 0);
-  await bed.data(3, 0);
-  equal(bed.answers().length, 2);
+});
+
+Deno.test("a refused call has its deadline, and learns how its connection was lost", async () => {
+  let signal: AbortSignal | undefined;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const bed = new Bed({}, {
+    interceptors: [(next) => async (request) => {
+      signal = request.signal;
+      await promise;
+      return next(request);
+    }],
+  });
+  await bed.request(1, { method: "No", timeoutNano: 3_600_000_000_000n });
+  await bed.send({ streamId: 3, type: FrameType.Request, data: new Uint8Array([0xff]) });
+  const [[, deadline], [, never]] = bed.deadlines.noted as [[string, number], [string, number]];
+  ok(deadline <= performance.now() + 3_600_000);
+  equal(never, Infinity);
+  bed.conn.fail(new Deno.errors.ConnectionReset("reset"));
+  await bed.running;
+  equal(signal!.reason.code, Code.UNAVAILABLE);
+  resolve();
+  await settle();
 });
 
 Deno.test("no more refused calls wait for interceptors than calls may be in flight", async () => {
