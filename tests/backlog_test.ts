@@ -7,6 +7,7 @@ import { isSettled } from "./stand_ins.ts";
 
 const LIMIT = 1600;
 const AHEAD = 100; // a sixteenth of it
+const LAST_BYTES = 8 << 20;
 
 /** A stream's messages, in numbers. */
 class Queue implements Waiting {
@@ -93,17 +94,21 @@ Deno.test("release() lets the connection read on once, whatever waits", async ()
   equal(await isSettled(backlog.room()), false);
 });
 
-Deno.test("release() without a limit lets the connection read on for good", async () => {
+Deno.test("readToEnd() lets as much more come as a socket can hold, and no more", async () => {
   const backlog = backlogOf();
   const queue = new Queue(backlog, LIMIT);
   const room = backlog.room();
-  backlog.release(true);
+  backlog.readToEnd();
   await room;
   equal(backlog.full, false);
-  backlog.release();
-  queue.change(10 * LIMIT);
+  queue.change(LAST_BYTES - 1);
   equal(backlog.full, false);
   await backlog.room();
+  queue.change(1);
+  equal(backlog.full, true);
+  equal(backlog.readsAhead, false);
+  backlog.readToEnd();
+  equal(backlog.full, true);
 });
 
 Deno.test("keep() tells each stream once of what has come since the last time", () => {

@@ -274,7 +274,7 @@ Deno.test("close() ends the calls with a status, and only the first end counts",
   deepEqual(call.ends, [OVER]);
   deepEqual(bed.ends, [undefined]);
   equal(bed.called("close"), 1);
-  equal(bed.connection.queue.closed, true);
+  equal(bed.connection.queue.over, true);
 });
 
 Deno.test("close() says that the connection has ended if nothing else is said", () => {
@@ -446,6 +446,15 @@ Deno.test("a connection that cannot write reads to the end, whatever waits", asy
   equal(bed.frames.length, 3);
   equal(call.status?.code, Code.UNAVAILABLE);
   for (let i = 0; i < 3; i++) equal(call.take().length, 100);
+});
+
+Deno.test("a connection that cannot write owes no replies any more", async () => {
+  const { bed } = await deaf();
+  bed.onFrame = () => void (bed.connection.owesReplies = true);
+  bed.conn.feed(frameBytes({}), frameBytes({}));
+  bed.conn.end();
+  await bed.connection.run();
+  equal(bed.frames.length, 2);
 });
 
 Deno.test("finish() sends what waits, half-closes, and closes when the peer has", async () => {

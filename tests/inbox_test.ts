@@ -52,6 +52,7 @@ Deno.test("a new inbox has nothing, and nobody who waits", () => {
   equal(inbox.ready, false);
   equal(inbox.waiting, false);
   equal(inbox.taken, false);
+  equal(inbox.complete, false);
   equal(inbox.queuedBytes, 0);
 });
 
@@ -123,6 +124,15 @@ Deno.test("ignore() tells who waits, and the connection nothing if nothing waite
   inbox.ignore();
   equal(await received, undefined);
   deepEqual(inbox.changes, []);
+});
+
+Deno.test("ignore() makes a queue incomplete if it drops something, and only then", () => {
+  for (const messages of [[], [message()]]) {
+    const inbox = filled(...messages);
+    inbox.complete = true;
+    inbox.ignore();
+    equal(inbox.complete, messages.length === 0);
+  }
 });
 
 Deno.test("ready is false while somebody waits, for whom the next message is", () => {

@@ -118,6 +118,18 @@ Deno.test("ReceivedMessages tells once how a call has ended badly, after its mes
   equal(stream.releases, 0);
 });
 
+Deno.test("ReceivedMessages ends well for who has all messages, whatever has become of the call", async () => {
+  const { stream, messages } = received(1);
+  stream.closeRemote();
+  stream.end(LOST);
+  deepEqual(await Array.fromAsync(messages), [1]);
+
+  const dropped = received(1);
+  dropped.stream.closeRemote();
+  dropped.stream.abandon(LOST);
+  await rejects(dropped.messages.next(), { code: LOST.code });
+});
+
 Deno.test("ReceivedMessages releases the call once, when nobody wants more", async () => {
   const { stream, messages } = received(1, 2);
   await messages.next();

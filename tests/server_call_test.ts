@@ -158,6 +158,7 @@ Deno.test("overrun() fails a call, and drops the messages of one that is over", 
 Deno.test("offer() shows interceptors the call", () => {
   const { call } = serverCall("server_streaming", { deadline: inAnHour() });
   const message = {};
+  const sizes = call.sizes = { sent: 0, received: 7 };
   const request = call.offer(message);
   equal(request.method, call.method);
   equal(request.kind, "server_streaming");
@@ -166,15 +167,8 @@ Deno.test("offer() shows interceptors the call", () => {
   equal(request.context, call.context);
   equal(request.signal, call.signal);
   ok(request.timeoutMs! > 0);
-  deepEqual(request.sizes, { sent: 0, received: 0 });
-  equal(request.sizes, call.sizes);
+  equal(request.sizes, sizes);
   equal("address" in request, false);
-});
-
-Deno.test("offer() goes on counting bytes that were counted before", () => {
-  const { call } = serverCall();
-  const sizes = call.sizes = { sent: 0, received: 7 };
-  equal(call.offer(undefined).sizes, sizes);
 });
 
 Deno.test("ServerCall.of() finds the call of a request, and of a copy", () => {
@@ -204,8 +198,20 @@ Deno.test("accept() takes what an interceptor has made of the metadata", () => {
   const { call } = serverCall();
   const metadata = new Metadata({ a: "b" });
   call.accept({ ...call.offer(undefined), metadata });
+  deepEqual([...call.metadata], [["a", "b"]]);
+  equal(call.context.metadata, call.metadata);
+  metadata.append("a", "c"); // too late: it is the interceptor's own
+  deepEqual([...call.metadata], [["a", "b"]]);
+});
+
+Deno.test("accept() leaves metadata that an interceptor has not replaced as it is", () => {
+  const metadata = new Metadata({ a: "b" });
+  const { call } = serverCall("unary", { metadata });
+  const request = call.offer(undefined);
+  request.metadata.append("c", "d");
+  call.accept(request);
   equal(call.metadata, metadata);
-  equal(call.context.metadata, metadata);
+  equal(call.metadata.get("c"), "d");
 });
 
 Deno.test("accept() shortens a deadline, and has the new one watched", () => {

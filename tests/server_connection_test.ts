@@ -544,12 +544,34 @@ Deno.test("interceptors see calls that are answered, and every one that is refus
   equal(bed.tally.stats([]).callsStarted, 7);
 });
 
+Deno.test("interceptors see a call whose time is over when it comes, which has no deadline", async () => {
+  const { seen, interceptors } = recorder();
+  await using bed = new Bed({}, { interceptors });
+  await bed.request(1, { timeoutNano: -1n });
+  deepEqual(seen, [["pkg.Svc/Get", "unary", "the deadline has passed"]]);
+  deepEqual(bed.answers(), [[1, Code.DEADLINE_EXCEEDED, "the deadline has passed"]]);
+  deepEqual(bed.deadlines.noted, [["add", Infinity]]);
+});
+
+Deno.test("interceptors find no message of a refused call, or no messages", async () => {
+  const messages: unknown[] = [];
+  const interceptors: Interceptor[] = [(next) => (request) => {
+    messages.push(request.message);
+    return next(request);
+  }];
+  await using bed = new Bed({ get: NEVER }, { interceptors, limits: { concurrentCalls: 1 } });
+  await bed.request(1);
+  await bed.request(3);
+  await bed.request(5, { method: "Chat" });
+  deepEqual(messages.slice(1), [undefined, []]);
+});
+
 Deno.test("interceptors find the bytes of a response when it is sent", async () => {
   let seen: InterceptedRequest | undefined;
   const interceptors: Interceptor[] = [(next) => (request) => next(seen = request)];
   await using bed = new Bed({ get: () => new Uint8Array(3) }, { interceptors });
-  await bed.request(1);
-  equal(seen!.sizes.sent, 3);
+  await bed.request(1, { payload: new Uint8Array(2) });
+  deepEqual(seen!.sizes, { sent: 3, received: 2 });
 });
 
 Deno.test("interceptors see of a refused call which method it names", async () => {
@@ -755,6 +777,32 @@ Deno.test("force() ends all calls with a status that their callers still get", a
   bed.conn.end();
   await forced;
   await bed.running;
+});
+
+Deno.test("drain() waits for the answers to refused calls, too", async () => {
+  const { bed, waits } = waiting();
+  await using _bed = bed;
+  await bed.request(1, { method: "No" });
+  const drained = bed.connection.drain();
+  await settle();
+  deepEqual(bed.conn.called, []);
+  waits[0]!.resolve();
+  await settle();
+  deepEqual(bed.answers(), [[1, Code.UNIMPLEMENTED, "method No"]]);
+  bed.conn.end();
+  await drained;
+});
+
+Deno.test("force() answers refused calls whose interceptors wait, too", async () => {
+  const { bed, waits } = waiting();
+  await using _bed = bed;
+  await bed.request(1, { method: "No" });
+  const forced = bed.connection.force();
+  await settle();
+  deepEqual(bed.answers(), [[1, Code.UNAVAILABLE, "server is shutting down"]]);
+  waits[0]!.resolve();
+  bed.conn.end();
+  await forced;
 });
 
 Deno.test("force() waits a moment, not for ever, for a client that does not read", async () => {

@@ -202,7 +202,7 @@ Deno.test("pause() asks every second whether the peer is there", async () => {
   await pause;
 });
 
-Deno.test("pause() ends when the peer is gone, and what it has sent is read without a limit", async () => {
+Deno.test("pause() ends when the peer is gone, and what it has sent is read to its end", async () => {
   const paused = client();
   const stream = paused.stream(1, LIMIT);
   paused.peer = false;

@@ -150,6 +150,17 @@ Deno.test("closeRemote() tells who waits that there are no more messages", async
   equal(stream.data(0, bytes(1)), false);
 });
 
+Deno.test("complete is whether the peer has sent its last message", () => {
+  const { stream } = opened("server");
+  stream.data(0, bytes(1));
+  equal(stream.complete, false);
+  stream.data(LAST | EMPTY, bytes());
+  equal(stream.complete, true);
+  const { stream: ended } = opened("server");
+  ended.end(LOST);
+  equal(ended.complete, false);
+});
+
 Deno.test("closeRemote() changes nothing about a call that has ended", () => {
   const { stream } = opened("server");
   stream.end(LOST);
