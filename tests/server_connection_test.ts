@@ -548,7 +548,7 @@ Deno.test("interceptors see a call whose time is over when it comes, which has n
   const { seen, interceptors } = recorder();
   await using bed = new Bed({}, { interceptors });
   await bed.request(1, { timeoutNano: -1n });
-  deepEqual(seen, [["pkg.Svc/Get", "unary", "the deadline has passed"]]);
+  deepEqual(seen, [["pkg.Svc/Get", "unary", 0, 0, "the deadline has passed"]]);
   deepEqual(bed.answers(), [[1, Code.DEADLINE_EXCEEDED, "the deadline has passed"]]);
   deepEqual(bed.deadlines.noted, [["add", Infinity]]);
 });
