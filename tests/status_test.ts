@@ -3,6 +3,7 @@ import { anyPack, DurationSchema, StringValueSchema } from "@bufbuild/protobuf/w
 import { Code, RpcError } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
 import { abortStatus, codeName, statusError } from "../status.ts";
+import { TestBed } from "./fixture.ts";
 
 Deno.test("Code has gRPC's names and numbers", () => {
   const names =
@@ -109,4 +110,77 @@ Deno.test("abortStatus() tells a timeout from any other abort", () => {
   equal(message, "s/m: CANCELLED: the caller gave up: changed my mind");
   equal(cause, reason);
   equal(error(AbortSignal.abort("text")).rawMessage, "the caller gave up: text");
+});
+
+class NotFound extends RpcError {
+  readonly what: string;
+  constructor(what: string) {
+    super(Code.NOT_FOUND, `no such ${what}`);
+    this.what = what;
+  }
+}
+
+class TaskNotFound extends NotFound {
+  constructor() {
+    super("task");
+  }
+}
+
+Deno.test("instanceof a subclass of RpcError holds for its own instances only", () => {
+  const error = new RpcError(Code.NOT_FOUND, "no such task");
+  const notFound = new NotFound("disk");
+  const taskNotFound = new TaskNotFound();
+  const other = class extends RpcError {};
+  const classes = [RpcError, NotFound, TaskNotFound, other, Error];
+  const isOf = (value: unknown) => classes.map((each) => value instanceof each);
+  deepEqual(isOf(error), [true, false, false, false, true]);
+  deepEqual(isOf(notFound), [true, true, false, false, true]);
+  deepEqual(isOf(taskNotFound), [true, true, true, false, true]);
+  deepEqual(isOf(new other(Code.ABORTED, "")), [true, false, false, true, true]);
+  for (const value of [new Error("plain"), null, undefined, 1, "x", {}, NotFound]) {
+    deepEqual(isOf(value).slice(0, 4), [false, false, false, false]);
+  }
+});
+
+Deno.test("an RpcError of another copy of the module is no instance of this copy's subclasses", async () => {
+  const { href } = new URL("../status.ts", import.meta.url);
+  const copy: typeof import("../status.ts") = await import(`${href}?copy`);
+  const foreign = new copy.RpcError(Code.NOT_FOUND, "no such task");
+  equal(copy.RpcError === RpcError, false);
+  ok(foreign instanceof RpcError);
+  equal(foreign instanceof NotFound, false);
+  class ForeignNotFound extends copy.RpcError {}
+  const theirs = new ForeignNotFound(Code.NOT_FOUND, "");
+  ok(theirs instanceof RpcError);
+  ok(theirs instanceof copy.RpcError);
+  ok(theirs instanceof ForeignNotFound);
+  ok(new NotFound("task") instanceof copy.RpcError);
+  equal(new NotFound("task") instanceof ForeignNotFound, false);
+});
+
+Deno.test("a subclass of RpcError travels as what it is made of", async () => {
+  const thrown = new TaskNotFound();
+  await using bed = new TestBed({
+    nothing: () => {
+      throw thrown;
+    },
+  });
+  const got = await (await bed.service()).nothing({}).catch((error) => error);
+  ok(got instanceof RpcError);
+  equal(got instanceof NotFound, false); // that class is the server's
+  deepEqual([got.code, got.rawMessage], [Code.NOT_FOUND, "no such task"]);
+  const near = await bed.service({
+    interceptors: [() => () => {
+      throw thrown;
+    }],
+  });
+  equal(await near.nothing({}).catch((error) => error), thrown);
+  equal(RpcError.from(thrown), thrown);
+});
+
+Deno.test("an RpcError says as JSON what it is", () => {
+  const details = [{ typeUrl: "x/Y", value: new Uint8Array([1]) }];
+  const error = new RpcError(Code.NOT_FOUND, "no such task", { details, method: "s/m" });
+  const { code, rawMessage, method } = JSON.parse(JSON.stringify({ error })).error;
+  deepEqual([code, rawMessage, method], [Code.NOT_FOUND, "no such task", "s/m"]);
 });
