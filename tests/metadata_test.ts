@@ -69,3 +69,15 @@ Deno.test("Metadata refuses a key that is not a string", () => {
 Deno.test("Metadata shows its pairs when it is inspected", () => {
   equal(Deno.inspect(new Metadata({ a: "1" })), `Metadata [ [ "a", "1" ] ]`);
 });
+
+Deno.test("Metadata folds the letters of ASCII, and no others", () => {
+  const kelvin = "\u212a"; // folds to "k" by Unicode's rules
+  const metadata = new Metadata([["KEY", "1"], [`${kelvin}ey`, "2"], ["ÄÖÜ", "3"], ["İ", "4"]]);
+  deepEqual([...metadata], [["key", "1"], [`${kelvin}ey`, "2"], ["ÄÖÜ", "3"], ["İ", "4"]]);
+  deepEqual(metadata.getAll("Key"), ["1"]);
+  equal(metadata.get(`${kelvin}EY`), "2");
+  equal(metadata.has("äöü"), false);
+  metadata.set("İ", "5");
+  equal(metadata.delete("ÄÖÜ"), true);
+  deepEqual([...metadata].map(([, value]) => value), ["1", "2", "5"]);
+});
