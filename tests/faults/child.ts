@@ -16,10 +16,12 @@ export interface Footprint {
 export class Child implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
   readonly #lines: ReadableStreamDefaultReader<string>;
+  readonly #input: WritableStreamDefaultWriter<Uint8Array>;
   #rest = "";
 
   private constructor(process: Deno.ChildProcess) {
     this.#process = process;
+    this.#input = process.stdin.getWriter();
     this.#lines = process.stdout.pipeThrough(new TextDecoderStream()).getReader();
   }
 
@@ -44,7 +46,7 @@ export class Child implements AsyncDisposable {
         args: ["-c", `${limit}exec "$@"`, "sh", ...command],
         cwd: fileURLToPath(new URL("../..", here)),
         env: { NO_COLOR: "1" },
-        stdin: "null",
+        stdin: "piped",
         stdout: "piped",
         stderr: "inherit",
       }).spawn(),
@@ -67,6 +69,11 @@ export class Child implements AsyncDisposable {
       if (done) throw new Error(`The process has ended without a line like ${pattern}`);
       this.#rest += value;
     }
+  }
+
+  /** Sends a line. */
+  async tell(line: string): Promise<void> {
+    await this.#input.write(new TextEncoder().encode(`${line}\n`));
   }
 
   signal(name: Deno.Signal): void {
@@ -106,6 +113,7 @@ export class Child implements AsyncDisposable {
       // It has ended.
     }
     await this.#process.status;
+    await this.#input.close().catch(() => {}); // nobody reads it any more
     await this.#lines.cancel();
   }
 }
