@@ -29,7 +29,7 @@ const echo: ServiceHandlers<typeof Bytes> = {
 };
 
 /** A server whose handlers can shut it down, and a client of it. */
-async function open(
+function open(
   place: Place,
   handlers: (server: () => Server) => Partial<ServiceHandlers<typeof Bytes>>,
   interceptors: readonly Interceptor[] = [],
@@ -68,7 +68,7 @@ for (const [variant, interceptors] of [["", []], [", with interceptors", [pass, 
     async (place) => {
       for (const bytes of [X, LARGE]) {
         let order = "";
-        await using bed = await open(place, (server) => ({
+        await using bed = open(place, (server) => ({
           one: async (bytes) => {
             const down = server().shutdown(GUARD);
             order += "shutdown ";
@@ -89,7 +89,7 @@ for (const [variant, interceptors] of [["", []], [", with interceptors", [pass, 
   testEverywhere(
     `an upload's handler that has shut its server down answers${variant}`,
     async (place) => {
-      await using bed = await open(place, (server) => ({
+      await using bed = open(place, (server) => ({
         up: async (requests) => {
           const down = server().shutdown(GUARD);
           const messages = await Array.fromAsync(requests);
@@ -114,7 +114,7 @@ for (const [variant, interceptors] of [["", []], [", with interceptors", [pass, 
           for (let i = 0; i < 100; i++) yield LARGE.subarray(0, 10_000);
           yield Y;
         };
-        await using bed = await open(place, (server) => ({
+        await using bed = open(place, (server) => ({
           down: () => stream(server()),
           both: () => stream(server()),
         }), interceptors);
@@ -132,7 +132,7 @@ for (const [variant, interceptors] of [["", []], [", with interceptors", [pass, 
     const gate = Promise.withResolvers<void>();
     const waiting = Promise.withResolvers<void>();
     let order = "";
-    await using bed = await open(place, (server) => ({
+    await using bed = open(place, (server) => ({
       one: async (bytes) => {
         const down = server().shutdown(GUARD);
         await down;
@@ -164,7 +164,7 @@ for (const [variant, interceptors] of [["", []], [", with interceptors", [pass, 
 testEverywhere(
   "a handler that waited first may shut its server down, but not wait for it",
   async (place) => {
-    await using bed = await open(place, (server) => ({
+    await using bed = open(place, (server) => ({
       one: async (bytes) => {
         await turn();
         void server().shutdown(GUARD);
@@ -181,7 +181,7 @@ testEverywhere(
 testEverywhere(
   "a handler that fails after it has shut its server down fails as it says",
   async (place) => {
-    await using bed = await open(place, (server) => ({
+    await using bed = open(place, (server) => ({
       one: async () => {
         await server().shutdown(GUARD);
         throw new Error("not today");
@@ -201,7 +201,7 @@ for (const connections of [1, 2]) {
   testEverywhere(name, async (place) => {
     const both = Promise.withResolvers<void>();
     let calls = 0;
-    await using bed = await open(place, (server) => ({
+    await using bed = open(place, (server) => ({
       down: async function* (bytes) {
         if (++calls === 2) both.resolve();
         await both.promise;
