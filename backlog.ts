@@ -65,7 +65,10 @@ export class Backlog<Queue extends Waiting = Waiting> {
       this.#fresh.add(queue);
       if (queue.queuedBytes === bytes) this.#queues.add(queue);
     } else {
-      if (queue.queuedBytes === 0) this.#queues.delete(queue);
+      if (queue.queuedBytes === 0) {
+        this.#queues.delete(queue);
+        this.#fresh.delete(queue);
+      }
       if (this.#ahead > 0 && this.#bytes < this.#limits.connectionQueueBytes) this.#ahead = 0;
       if (this.#room && !this.full) this.release();
     }

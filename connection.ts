@@ -212,7 +212,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     for (const stream of [...this.streams.values()]) stream.end(status);
     this.backlog.release();
     this.#watch?.stop();
-    this.#forgotten?.resolve();
+    this.look();
     this.#role.ended(failure);
   }
 
@@ -243,21 +243,25 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   /**
    * Settles when no call is in flight, or the connection has ended.
    *
-   * @param but A call that does not count.
+   * @param but Calls that do not count. After one was added, {@linkcode Connection.look} is due.
    */
-  async whenIdle(but?: Stream): Promise<void> {
-    while (!this.#closed) {
-      const excused = but !== undefined && this.streams.get(but.id) === but ? 1 : 0;
-      if (this.streams.size <= excused) return;
+  async whenIdle(but: ReadonlySet<Stream> = NOBODY): Promise<void> {
+    while (!this.#closed && this.streams.size > 0) {
+      if (but.size > 0 && this.streams.values().every((stream) => but.has(stream))) return;
       this.#forgotten ??= Promise.withResolvers();
       await this.#forgotten.promise;
     }
   }
 
-  forget(stream: Stream): void {
-    this.streams.delete(stream.id);
+  /** Has those look again who wait until no call is in flight. */
+  look(): void {
     this.#forgotten?.resolve();
     this.#forgotten = undefined;
+  }
+
+  forget(stream: Stream): void {
+    this.streams.delete(stream.id);
+    this.look();
   }
 
   /**
@@ -310,5 +314,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     });
   }
 }
+
+const NOBODY: ReadonlySet<Stream> = new Set();
 
 const ENDED: Status = { code: Code.CANCELLED, message: "the connection has ended" };

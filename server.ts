@@ -147,6 +147,7 @@ export class Server implements AsyncDisposable {
   readonly #connections = new Set<ServerConnection>();
   readonly #running = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
+  readonly #selfEnding = new Set<Stream>(); // calls whose handlers wait for the shutdown
   readonly #started = Promise.withResolvers<void>();
   #listener: ByteListener | undefined;
   #draining: Promise<void> | undefined;
@@ -222,7 +223,7 @@ export class Server implements AsyncDisposable {
     const forced = this.#timers.pause(timeoutMs, either).then(() => true);
     const first = await Promise.race([drained, forced]);
     over.abort();
-    if (first === "but for one") {
+    if (first === "but for some") {
       void this.#draining.then(() => this.close());
       return;
     }
@@ -232,15 +233,17 @@ export class Server implements AsyncDisposable {
     await this.finished.catch(() => {});
   }
 
-  /** Settles when all calls have ended, but for one if that is a call of this server. */
-  async #drained(own: Stream | undefined): Promise<"but for one" | undefined> {
+  /** Settles when all calls have ended, but for those that shut the server down themselves. */
+  async #drained(own: Stream | undefined): Promise<"but for some" | undefined> {
     const connections = [...this.#connections].map(({ connection }) => connection);
     if (!own || connections.every(({ streams }) => streams.get(own.id) !== own)) {
       await this.#draining;
       return;
     }
-    await Promise.all(connections.map((connection) => connection.whenIdle(own)));
-    return "but for one";
+    this.#selfEnding.add(own);
+    for (const connection of connections) connection.look();
+    await Promise.all(connections.map((connection) => connection.whenIdle(this.#selfEnding)));
+    return "but for some";
   }
 
   /** Closes everything at once. Callers of calls in flight get `UNAVAILABLE`. */

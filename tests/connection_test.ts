@@ -607,16 +607,16 @@ Deno.test("whenIdle() waits for the last call", async () => {
 Deno.test("whenIdle() does not wait for the call that it is told to leave out", async () => {
   const bed = new Bed();
   const [one, other] = [bed.call(1), bed.call(3)];
-  const idle = bed.connection.whenIdle(one);
+  const idle = bed.connection.whenIdle(new Set([one]));
   equal(await isSettled(idle), false);
   other.end(OK);
   await idle;
   const another = new Bed().call(1);
-  equal(await isSettled(bed.connection.whenIdle(another)), false);
+  equal(await isSettled(bed.connection.whenIdle(new Set([another]))), false);
   one.end(OK);
-  await bed.connection.whenIdle(one);
+  await bed.connection.whenIdle(new Set([one]));
   const last = bed.call(5);
-  equal(await isSettled(bed.connection.whenIdle(one)), false);
+  equal(await isSettled(bed.connection.whenIdle(new Set([one]))), false);
   last.end(OK);
 });
 
