@@ -6,13 +6,15 @@
 
 import type { ByteConnection } from "./address.ts";
 import { spend } from "./timer.ts";
+import { NO_BYTES } from "./writer.ts";
 
 /** Bytes that may wait between the two ends, as in a socket. */
 const CAPACITY = 1 << 16;
 
 /**
  * Makes two connected ends: what is written to one is read from the other, as with a pair of unix
- * sockets.
+ * sockets. They half-close, and lose what was not read, in the same way; and timers run while they
+ * are busy.
  *
  * @returns Both ends.
  *
@@ -41,6 +43,7 @@ class End implements ByteConnection {
   readonly localAddr: Deno.UnixAddr = { transport: "unix", path: "" };
   readonly #incoming: Pipe;
   readonly #outgoing: Pipe;
+  #closed = false;
 
   constructor(incoming: Pipe, outgoing: Pipe) {
     this.#incoming = incoming;
@@ -48,100 +51,180 @@ class End implements ByteConnection {
   }
 
   read(buffer: Uint8Array): Promise<number | null> {
-    return this.#incoming.read(buffer);
+    return this.#closed ? refused() : this.#incoming.read(buffer);
   }
 
   write(bytes: Uint8Array): Promise<number> {
-    return this.#outgoing.write(bytes);
+    return this.#closed ? refused() : this.#outgoing.write(bytes);
   }
 
-  closeWrite(): Promise<void> {
-    this.#outgoing.end();
-    return Promise.resolve();
+  async closeWrite(): Promise<void> {
+    if (this.#closed) await refused();
+    await this.#outgoing.write(END);
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     // As the system does: whoever closes without having read all resets the connection.
-    if (this.#incoming.length > 0) this.#outgoing.reset();
-    else this.#outgoing.end();
-    this.#incoming.abandon();
+    const reset = this.#incoming.length > 0;
+    this.#incoming.closeReader();
+    this.#outgoing.closeWriter(reset);
   }
 }
 
-/** What a read takes with all that follows from it, in microseconds. */
-const READ_US = 20;
+function refused(): Promise<never> {
+  return Promise.reject(new Deno.errors.BadResource("the connection is closed"));
+}
 
-/** One direction. */
+/** Written to a pipe, these say that nothing follows. */
+const END = new Uint8Array(0);
+
+/** A read or a write that waits. */
+interface Waiting<Result> {
+  readonly bytes: Uint8Array;
+  resolve(result: Result): void;
+  reject(error: Error): void;
+}
+
+/**
+ * One direction. What is written goes to the read that waits, and otherwise into a ring of bytes
+ * until there is one.
+ */
 class Pipe {
-  #waiting: Uint8Array[] = [];
+  readonly #reads: Waiting<number | null>[] = [];
+  readonly #writes: Waiting<number>[] = [];
+  #ring = NO_BYTES; // made when it is needed
+  #start = 0;
   #length = 0;
   #ended = false; // nobody writes any more
-  #reset = false; // and did not read all, either
-  #abandoned = false; // nobody reads any more
-  #changed = Promise.withResolvers<void>();
+  #reset = false; // the writer has closed without reading all, which is told once
+  #unread = false; // nobody reads any more
 
   /** How many bytes wait. */
   get length(): number {
     return this.#length;
   }
 
-  async read(buffer: Uint8Array): Promise<number | null> {
-    // Two ends that answer each other would keep timers, and so deadlines, waiting.
-    const others = spend(READ_US);
-    if (others) await others;
-    while (this.#length === 0 && !this.#ended && !this.#abandoned) await this.#changed.promise;
-    if (this.#abandoned) throw new Deno.errors.BadResource("the connection is closed");
-    const first = this.#waiting[0];
-    if (first === undefined) {
-      if (!this.#reset) return null;
-      this.#reset = false;
-      throw new Deno.errors.ConnectionReset("the peer has closed without reading all");
-    }
-    const part = first.subarray(0, buffer.length);
-    buffer.set(part);
-    if (part.length === first.length) this.#waiting.shift();
-    else this.#waiting[0] = first.subarray(part.length);
-    this.#length -= part.length;
-    this.#change();
-    return part.length;
+  read(bytes: Uint8Array): Promise<number | null> {
+    return new Promise((resolve, reject) => {
+      this.#reads.push({ bytes, resolve, reject });
+      this.#move();
+    });
   }
 
-  async write(bytes: Uint8Array): Promise<number> {
-    while (bytes.length > 0 && this.#length >= CAPACITY && !this.#ended && !this.#abandoned) {
-      await this.#changed.promise;
-    }
-    if (this.#ended) throw new Deno.errors.BrokenPipe("the connection is closed for writing");
-    if (this.#abandoned) throw new Deno.errors.BrokenPipe("the peer has closed");
-    if (bytes.length === 0) return 0;
-    const part = bytes.slice(0, CAPACITY - this.#length);
-    this.#waiting.push(part);
-    this.#length += part.length;
-    this.#change();
-    return part.length;
+  write(bytes: Uint8Array): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#writes.push({ bytes, resolve, reject });
+      this.#move();
+    });
   }
 
-  /** There is nobody to write any more. */
-  end(): void {
+  /**
+   * There is nobody to write any more.
+   *
+   * @param reset Whether what was written the other way is lost.
+   */
+  closeWriter(reset: boolean): void {
+    interrupt(this.#writes);
     this.#ended = true;
-    this.#change();
-  }
-
-  /** The same, and what was written the other way is lost. */
-  reset(): void {
-    this.#reset = true;
-    this.end();
+    this.#reset = reset;
+    this.#move();
   }
 
   /** There is nobody to read any more. */
-  abandon(): void {
-    this.#abandoned = true;
-    this.#waiting = [];
-    this.#length = 0;
-    this.#change();
+  closeReader(): void {
+    interrupt(this.#reads);
+    this.#unread = true;
+    this.#move();
   }
 
-  #change(): void {
-    this.#changed.resolve();
-    this.#changed = Promise.withResolvers();
+  /** Does all that can be done, in order. */
+  #move(): void {
+    while (this.#moveRead() || this.#moveWrite());
   }
+
+  /** Whether a read has settled. One that has not waits for bytes. */
+  #moveRead(): boolean {
+    const read = this.#reads[0];
+    if (read === undefined) return false;
+    if (this.#length > 0 || read.bytes.length === 0) resolveInTurn(read, this.#take(read.bytes));
+    else if (this.#reset) {
+      this.#reset = false;
+      read.reject(new Deno.errors.ConnectionReset("the peer has closed without reading all"));
+    } else if (this.#ended) read.resolve(null);
+    else return false;
+    this.#reads.shift();
+    return true;
+  }
+
+  /** Whether a write has settled. One that has not waits for room. */
+  #moveWrite(): boolean {
+    const write = this.#writes[0];
+    if (write === undefined) return false;
+    const { bytes } = write;
+    if (bytes === END) {
+      this.#ended = true;
+      write.resolve(0);
+    } else if (this.#ended) {
+      write.reject(new Deno.errors.BrokenPipe("the connection is closed for writing"));
+    } else if (this.#unread) write.reject(new Deno.errors.BrokenPipe("the peer has closed"));
+    else if (bytes.length === 0 || this.#length < CAPACITY) write.resolve(this.#give(bytes));
+    else return false;
+    this.#writes.shift();
+    return true;
+  }
+
+  /** Takes bytes from a write, and says how many. A read waits only where the ring is empty. */
+  #give(bytes: Uint8Array): number {
+    if (bytes.length === 0) return 0;
+    const read = this.#reads.shift();
+    if (read === undefined) return this.#keep(bytes);
+    const room = read.bytes.length;
+    if (bytes.length <= room) {
+      read.bytes.set(bytes);
+      resolveInTurn(read, bytes.length);
+      return bytes.length;
+    }
+    read.bytes.set(bytes.subarray(0, room));
+    resolveInTurn(read, room);
+    return room + this.#keep(bytes.subarray(room));
+  }
+
+  #keep(bytes: Uint8Array): number {
+    const part = bytes.subarray(0, CAPACITY - this.#length);
+    if (this.#ring.length === 0) this.#ring = new Uint8Array(CAPACITY);
+    const at = (this.#start + this.#length) % CAPACITY;
+    const first = part.subarray(0, CAPACITY - at);
+    this.#ring.set(first, at);
+    this.#ring.set(part.subarray(first.length), 0);
+    this.#length += part.length;
+    return part.length;
+  }
+
+  #take(buffer: Uint8Array): number {
+    const count = Math.min(buffer.length, this.#length);
+    const first = this.#ring.subarray(this.#start, this.#start + count);
+    buffer.set(first);
+    buffer.set(this.#ring.subarray(0, count - first.length), first.length);
+    this.#start = (this.#start + count) % CAPACITY;
+    this.#length -= count;
+    return count;
+  }
+}
+
+function interrupt(waiting: Waiting<never>[]): void {
+  for (const { reject } of waiting.splice(0)) {
+    reject(new Deno.errors.Interrupted("the connection was closed meanwhile"));
+  }
+}
+
+/** What a read takes with all that follows from it, in microseconds. */
+const READ_US = 20;
+
+/** Two ends that answer each other would keep timers, and so deadlines, waiting for ever. */
+function resolveInTurn(read: Waiting<number | null>, count: number): void {
+  const others = spend(READ_US);
+  if (others) void others.then(() => read.resolve(count));
+  else read.resolve(count);
 }

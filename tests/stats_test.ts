@@ -72,27 +72,3 @@ Deno.test("createConnectionPair() carries calls of all kinds and sizes within a 
   await client.closed;
   await server.finished;
 });
-
-Deno.test("createConnectionPair() holds a writer back, and ends like a socket", async () => {
-  const [near, far] = createConnectionPair();
-  const bytes = new Uint8Array(100_000);
-  const written = await near.write(bytes);
-  ok(written > 0 && written < bytes.length);
-  let more = false;
-  const second = near.write(bytes).then((length) => {
-    more = true;
-    return length;
-  });
-  await Promise.resolve();
-  equal(more, false);
-  const buffer = new Uint8Array(written);
-  equal(await far.read(buffer), written);
-  equal(await second > 0, true);
-  near.close();
-  await rejects(near.read(buffer), Deno.errors.BadResource);
-  await rejects(near.write(bytes), Deno.errors.BrokenPipe);
-  while (await far.read(buffer) !== null);
-  await rejects(far.write(bytes), Deno.errors.BrokenPipe);
-  far.close();
-  await rejects(far.read(buffer), Deno.errors.BadResource);
-});

@@ -12,7 +12,6 @@ const OTHERS: Record<string, string[]> = {
   "deadline.ts": ["unary", "client_wire", "server_wire"],
   "dial.ts": ["reconnect", "client_wire"],
   "logger.ts": ["interceptor"],
-  "memory.ts": ["unary", "streams", "client_wire"],
   "messages.ts": ["streams", "streams_wire"],
   "reader.ts": ["envelope"],
   "retry.ts": ["interceptor"],
