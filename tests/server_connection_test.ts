@@ -199,6 +199,12 @@ Deno.test("a call without a timeout has no deadline", async () => {
   deepEqual(bed.deadlines.noted, [["add", Infinity]]);
 });
 
+Deno.test("a call with the shortest timeout has a deadline", async () => {
+  await using bed = new Bed();
+  await bed.request(1, { timeoutNano: 1n });
+  ok(bed.deadlines.noted[0]![1] <= performance.now());
+});
+
 Deno.test("a call whose time is over when it comes runs no handler", async () => {
   let ran = 0;
   await using bed = new Bed({ get: (bytes) => (ran++, bytes) });
