@@ -128,6 +128,14 @@ Deno.test("keep() tells each stream once of what has come since the last time", 
   deepEqual([one.kept, other.kept], [1, 2]);
 });
 
+Deno.test("keep() does not tell a stream of which all was taken", () => {
+  const backlog = backlogOf();
+  const queue = new Queue(backlog, 10);
+  queue.change(-10);
+  backlog.keep();
+  equal(queue.kept, 0);
+});
+
 Deno.test("idle() finds the streams with messages of which none was taken, the longest first", () => {
   const backlog = backlogOf();
   const short = new Queue(backlog, 10);
