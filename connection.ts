@@ -167,7 +167,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
 
   async #endOfInput(): Promise<void> {
     this.#inputEnded = true;
-    if (this.#finishing) return this.close();
+    if (this.#finishing) return; // what waits to be sent is sent first
     if (this.#decoder.partial) return this.fail("the peer closed it inside a frame");
     const status = await this.#role.endOfInput();
     if (this.streams.size > 0 && this.#writeError) this.fail(this.#writeError.cause);

@@ -156,7 +156,14 @@ export async function sendMessages<T>(
   stream.source = iterator;
   if (stream.status) stream.stopSource();
   while (!stream.status) {
-    const { done, value } = await enter(stream, () => iterator.next());
+    let result;
+    try {
+      result = await enter(stream, () => iterator.next());
+    } catch (error) {
+      stream.source = undefined;
+      throw error;
+    }
+    const { done, value } = result;
     if (done) {
       stream.source = undefined;
       return;

@@ -55,8 +55,7 @@ export class ServerCall extends Stream {
   #metadata: Metadata | undefined;
   #context: HandlerContext | undefined;
   #controller: AbortController | undefined;
-  #offeredTimeoutMs: number | undefined;
-  #over: (() => void) | undefined;
+  #waits: Set<() => void> | undefined;
 
   /**
    * @param method What is called.
@@ -118,7 +117,6 @@ export class ServerCall extends Stream {
   /** The request that interceptors see. */
   offer(message: unknown): InterceptedRequest {
     const { method, metadata, timeoutMs, context } = this;
-    this.#offeredTimeoutMs = timeoutMs;
     const request: OfferedCall = {
       method,
       kind: method.kind,
@@ -156,7 +154,7 @@ export class ServerCall extends Stream {
    */
   accept({ metadata, timeoutMs }: InterceptedRequest): void {
     if (metadata !== this.#metadata) this.#metadata = new Metadata(metadata);
-    if (timeoutMs !== undefined && timeoutMs !== this.#offeredTimeoutMs) this.#shorten(timeoutMs);
+    if (timeoutMs !== undefined) this.#shorten(timeoutMs);
     if (this.deadline !== Infinity && this.deadline <= performance.now()) this.expire();
     const status = this.status ?? this.refusal;
     if (status) throw statusError(over(status), this.method.path);
@@ -178,16 +176,17 @@ export class ServerCall extends Stream {
   whileRunning<T>(result: PromiseLike<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       const { path } = this.method;
+      const waits = this.#waits ??= new Set();
       const fail = () => reject(statusError(over(this.status!), path));
       if (this.status) fail();
-      else this.#over = fail;
+      else waits.add(fail);
       result.then((value) => {
-        this.#over = undefined;
+        waits.delete(fail);
         resolve(value);
       }, (error) => {
+        waits.delete(fail);
         // After the end nobody waits for it any more.
         if (this.status && !(error instanceof RpcError)) this.#host.server.report(error, path);
-        this.#over = undefined;
         reject(error);
       });
     });
@@ -198,8 +197,7 @@ export class ServerCall extends Stream {
     tally.end(status.code);
     if (this.deadline !== Infinity) deadlines.delete(this);
     if (this.#controller) this.#abort(status);
-    this.#over?.();
-    this.#over = undefined;
+    this.#waits?.forEach((fail) => fail());
   }
 
   #abort(status: Status): void {

@@ -146,7 +146,7 @@ export class ServerConnection implements Role, CallHost {
       payload = undefined; // it can be large, and the handler may take long
       const given = call.refusal ? this.#tell(call) : handler(request, call);
       const result = isPromiseLike(given) ? await given : given;
-      if (method.serverStreaming && !call.refusal) {
+      if (method.serverStreaming) {
         await sendMessages(call, method.output, result as Messages<unknown>);
         if (call.status) return;
         call.halfClose();
@@ -239,8 +239,9 @@ export class ServerConnection implements Role, CallHost {
   /** Finishes the calls of a client that has half-closed but is still there to read. */
   async endOfInput(): Promise<Status> {
     const { connection } = this;
-    while (connection.calls > 0 && await connection.peerReads()) {
-      await this.server.timers.settled(connection.whenIdle(), PROBE_MS);
+    const idle = () => Promise.all([connection.whenIdle(), ...this.#refusing]);
+    while (connection.calls + this.#refused.size > 0 && await connection.peerReads()) {
+      await this.server.timers.settled(idle(), PROBE_MS);
     }
     await connection.queue.flushed();
     return ENDED;

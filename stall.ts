@@ -80,10 +80,7 @@ export class Stall {
   #holdsUp(): boolean {
     const { queue, streams } = this.#host;
     if (queue.congested) return true; // perhaps because the peer waits until it is read
-    for (const stream of streams.values()) {
-      if (stream.waiting && !this.#idle.includes(stream)) return true;
-    }
-    return false;
+    return streams.values().some((stream) => stream.waiting);
   }
 
   #drop(): void {
