@@ -1,5 +1,5 @@
-// A client that closes does not make its server report an error; and a server takes the place of
-// one that is just shutting down.
+// A client that closes with no call in flight does not make its server report an error, and ends what
+// the server still works on for it.
 
 import {
   Code,
@@ -7,30 +7,13 @@ import {
   type ConnectOptions,
   RpcError,
   serve,
-  type Server,
   type ServiceClient,
 } from "@ttrpc/ttrpc/core";
-import { deepEqual, equal, ok } from "node:assert/strict";
-import { SocketFolder } from "./fixture.ts";
-import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./places.ts";
+import { deepEqual, equal } from "node:assert/strict";
+import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
 
 const X = new Uint8Array([120]);
 const ROUNDS = 25;
-
-function bytesServer(source: Parameters<typeof serve>[0], errors: unknown[] = []): Server {
-  return serve(
-    { onError: (error) => void errors.push(error), ...source },
-    (router) =>
-      router.service(Bytes, {
-        one: (bytes) => bytes,
-        down: function* (bytes) {
-          for (let i = 0; i < 500; i++) yield bytes;
-        },
-        up: async (requests) => (await Array.fromAsync(requests)).at(-1)!,
-        both: (requests) => requests,
-      }),
-  );
-}
 
 /** Messages without end. */
 async function* endless() {
@@ -40,12 +23,16 @@ async function* endless() {
   }
 }
 
-/** What a client does before it closes. */
-const ENDINGS: Record<string, (service: ServiceClient<typeof Bytes>) => Promise<unknown>> = {
+/** Calls that have ended before a client closes. */
+const ENDED: Record<string, (service: ServiceClient<typeof Bytes>) => Promise<unknown>> = {
   "unary answers": (service) => Promise.all([service.one(X), service.one(X), service.one(X)]),
   "a server stream": (service) => Array.fromAsync(service.down(X)),
   "an upload": (service) => service.up([X, X]),
   "a bidirectional stream": (service) => Array.fromAsync(service.both([X, X])),
+};
+
+/** Ways to give up calls, of which the server may still send answers. */
+const LEFT: typeof ENDED = {
   "a stream that it has left": async (service) => {
     for await (const _ of service.down(new Uint8Array(5_000))) break;
   },
@@ -60,13 +47,6 @@ const ENDINGS: Record<string, (service: ServiceClient<typeof Bytes>) => Promise<
   },
 };
 
-/** Those after which the server still works on something: to close is what tells it to stop. */
-const LEFT: readonly string[] = [
-  "a stream that it has left",
-  "a call that it has given up",
-  "a bidirectional stream that it has left",
-];
-
 async function closes(
   place: Place,
   call: (service: ServiceClient<typeof Bytes>) => Promise<unknown>,
@@ -74,7 +54,16 @@ async function closes(
   left: boolean,
 ): Promise<void> {
   const errors: unknown[] = [];
-  const server = bytesServer({ listener: place.listen() }, errors);
+  const onError = (error: unknown) => void errors.push(error);
+  const server = serve({ listener: place.listen(), onError }, (router) =>
+    router.service(Bytes, {
+      one: (bytes) => bytes,
+      down: function* (bytes) {
+        for (let i = 0; i < 500; i++) yield bytes;
+      },
+      up: async (requests) => (await Array.fromAsync(requests)).at(-1)!,
+      both: (requests) => requests,
+    }));
   for (let round = 0; round < ROUNDS; round++) {
     const closed: unknown[] = [];
     const onClose = (error: unknown) => void closed.push(error);
@@ -89,88 +78,15 @@ async function closes(
   const lost = (error: unknown) => error instanceof RpcError && error.code === Code.UNAVAILABLE;
   deepEqual(left ? errors.filter((error) => !lost(error)) : errors, []);
   await soon(server.shutdown(), "the shutdown");
+  await turn(); // producers find out that they have been stopped
 }
 
-for (const [name, call] of Object.entries(ENDINGS)) {
-  const left = LEFT.includes(name);
+for (const [name, call] of Object.entries({ ...ENDED, ...LEFT })) {
+  // While the server works on a call, nothing but the loss of the connection tells it to stop.
+  const left = name in LEFT;
   const what = left ? "ends the server's call" : "is no error to the server";
   testEverywhere(`close() right after ${name} ${what}`, async (place) => {
     await closes(place, call, {}, left);
     await closes(place, call, { interceptors: [pass] }, left);
   });
 }
-
-/** Calls until its server ends. */
-async function busy(path: string): Promise<void> {
-  const client = await connect({ path });
-  try {
-    for (;;) await client.service(Bytes).one(X);
-  } catch (error) {
-    ok(error instanceof RpcError && error.code === Code.UNAVAILABLE, String(error));
-  }
-  await client[Symbol.asyncDispose]();
-}
-
-Deno.test("a server takes over the path of one that has just been shut down", async () => {
-  using socket = new SocketFolder();
-  const { path } = socket;
-  for (let round = 0; round < ROUNDS; round++) {
-    const server = bytesServer({ path });
-    await server.listening;
-    const clients = [busy(path), busy(path)];
-    await until(() => server.stats().callsStarted > 20, "some calls");
-    await soon(server.shutdown(), "the shutdown");
-    await Promise.all(clients);
-  }
-});
-
-Deno.test("a server on the path of one that is shutting down listens, or says AddrInUse", async () => {
-  using socket = new SocketFolder();
-  const { path } = socket;
-  let server: Server | undefined;
-  for (let round = 0; round < 2 * ROUNDS; round++) {
-    server ??= bytesServer({ path });
-    await server.listening;
-    const clients = [busy(path), busy(path)];
-    await until(() => server!.stats().callsStarted > 20, "some calls");
-    const down = server.shutdown();
-    for (let turns = round % 5; turns > 0; turns--) await (round % 2 ? turn() : undefined);
-    let next: Server | undefined;
-    try {
-      next = bytesServer({ path });
-      await next.listening;
-    } catch (error) {
-      ok(error instanceof Deno.errors.AddrInUse, String(error));
-      next = undefined;
-    }
-    await soon(down, "the shutdown");
-    await Promise.all(clients);
-    server = next;
-    if (server) {
-      await using client = await connect({ path }); // the old one has not taken the socket along
-      deepEqual(await client.service(Bytes).one(X), X);
-    }
-  }
-  await server?.shutdown();
-});
-
-Deno.test("a server on the port of one that is shutting down listens, or says AddrInUse", async () => {
-  const first = bytesServer({ port: 0 });
-  const { port } = first.addr as Deno.NetAddr;
-  let old = first;
-  for (let round = 0; round < ROUNDS; round++) {
-    await using client = await connect({ port });
-    deepEqual(await client.service(Bytes).one(X), X);
-    const down = old.shutdown();
-    let next: Server | undefined;
-    try {
-      next = bytesServer({ port });
-    } catch (error) {
-      ok(error instanceof Deno.errors.AddrInUse, String(error));
-    }
-    await soon(down, "the shutdown");
-    old = next ?? bytesServer({ port });
-  }
-  await old.shutdown();
-  equal(old.stats().connections, 0);
-});

@@ -4,8 +4,8 @@
 import { Code, connect, type ConnectOptions, RpcError } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { SocketFolder } from "./fixture.ts";
-import { Bytes, pass, soon, until } from "./places.ts";
-import { closingFrame, dataFrame, joined, responseFrame } from "./scripted.ts";
+import { Bytes, pass, soon, until } from "./everywhere.ts";
+import { closingFrame, dataFrame, joined, responseFrame } from "./controlled.ts";
 import { ThreadedPeer } from "./threaded_peer.ts";
 
 const X = new Uint8Array([120]);

@@ -4,9 +4,9 @@
 import { Code, connect, RpcError, serve, type Server, type ServeSettings } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { aborted } from "./fixture.ts";
-import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./places.ts";
+import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
 import { RawPeer } from "./raw_peer.ts";
-import { closingFrame, dataFrame, Held, joined, requestFrame, Scripted } from "./scripted.ts";
+import { closingFrame, Controlled, dataFrame, Held, joined, requestFrame } from "./controlled.ts";
 
 const X = new Uint8Array([120]);
 const NUMBERS = Array.from({ length: 1_000 }, (_, at) => `${at}`);
@@ -65,7 +65,7 @@ function messageFrames(streamId: number): Uint8Array[] {
 
 /** A server on a scripted connection whose answer to a first request cannot be written. */
 async function broken(heard: Heard, settings: ServeSettings) {
-  const connection = new Scripted();
+  const connection = new Controlled();
   const server = heard.serve({ connection }, settings);
   const error = new Deno.errors.BrokenPipe("nobody reads");
   connection.failWrites(error);
@@ -185,7 +185,7 @@ testEverywhere("what a client of ours has sent before close() reaches handlers",
 
 Deno.test("a server is not made to hold more than its limits by a client that reads nothing", async () => {
   const gate = Promise.withResolvers<void>();
-  const connection = new Scripted();
+  const connection = new Controlled();
   const server = serve(
     { connection, limits: { connectionQueueBytes: 1 << 18 } },
     (router) =>

@@ -3,9 +3,9 @@
 
 import { Code, connect, type Interceptor, RpcError, serve } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./places.ts";
+import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
 import { RawPeer } from "./raw_peer.ts";
-import { closingFrame, dataFrame, Held, joined, responseFrame } from "./scripted.ts";
+import { closingFrame, dataFrame, Held, joined, responseFrame } from "./controlled.ts";
 
 const X = new Uint8Array([120]);
 /** As many as fit into the buffer of any socket. */

@@ -10,30 +10,30 @@ import {
   RpcError,
 } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { Bytes, pass, soon, turn } from "./places.ts";
-import { closingFrame, dataFrame, responseFrame, Scripted } from "./scripted.ts";
+import { Bytes, pass, soon, turn } from "./everywhere.ts";
+import { closingFrame, Controlled, dataFrame, responseFrame } from "./controlled.ts";
 
 const MESSAGES = 3_000;
 const X = new Uint8Array([120]);
 
 /** A client on a scripted connection, and what it says of its end. */
-class ScriptBed implements AsyncDisposable {
+class ControlledBed implements AsyncDisposable {
   readonly client: Client;
-  readonly conn: Scripted;
+  readonly conn: Controlled;
   readonly closed: (RpcError | undefined)[] = [];
   readonly broken = new Deno.errors.BrokenPipe("the peer reads no more");
 
-  private constructor(client: Client, conn: Scripted, closed: ScriptBed["closed"]) {
+  private constructor(client: Client, conn: Controlled, closed: ControlledBed["closed"]) {
     this.client = client;
     this.conn = conn;
     this.closed = closed;
   }
 
-  static async open(options: ConnectOptions = {}): Promise<ScriptBed> {
-    const conn = new Scripted();
-    const closed: ScriptBed["closed"] = [];
+  static async open(options: ConnectOptions = {}): Promise<ControlledBed> {
+    const conn = new Controlled();
+    const closed: ControlledBed["closed"] = [];
     const onClose = (error?: RpcError) => void closed.push(error);
-    return new ScriptBed(await connect(conn, { onClose, ...options }), conn, closed);
+    return new ControlledBed(await connect(conn, { onClose, ...options }), conn, closed);
   }
 
   get service() {
@@ -116,7 +116,7 @@ const VARIANTS: Record<string, ConnectOptions> = {
 
 for (const [variant, options] of Object.entries(VARIANTS)) {
   Deno.test(`a unary answer that comes after a failed write reaches its caller${variant}`, async () => {
-    await using bed = await ScriptBed.open(options);
+    await using bed = await ControlledBed.open(options);
     const one = bed.service.one(X);
     await bed.conn.frame(0);
     const { call: two } = await bed.fail();
@@ -129,7 +129,7 @@ for (const [variant, options] of Object.entries(VARIANTS)) {
   });
 
   Deno.test(`all ${MESSAGES} messages of a stream come before the error of a write${variant}`, async () => {
-    await using bed = await ScriptBed.open(options);
+    await using bed = await ControlledBed.open(options);
     const stream = bed.service.down(X);
     await bed.conn.frame(0);
     const { call: two } = await bed.fail();
@@ -143,7 +143,7 @@ for (const [variant, options] of Object.entries(VARIANTS)) {
   });
 
   Deno.test(`a stream whose end comes after a failed write ends well${variant}`, async () => {
-    await using bed = await ScriptBed.open(options);
+    await using bed = await ControlledBed.open(options);
     const stream = bed.service.down(X);
     await bed.conn.frame(0);
     const { call: two } = await bed.fail();
@@ -155,7 +155,7 @@ for (const [variant, options] of Object.entries(VARIANTS)) {
   });
 
   Deno.test(`an upload that was refused early ends with the refusal${variant}`, async () => {
-    await using bed = await ScriptBed.open(options);
+    await using bed = await ControlledBed.open(options);
     const { messages, stopped } = endless();
     const upload = errorOf(bed.service.up(messages));
     await bed.conn.frame(2);
@@ -173,7 +173,7 @@ for (const [variant, options] of Object.entries(VARIANTS)) {
   });
 
   Deno.test(`an upload that was answered early succeeds${variant}`, async () => {
-    await using bed = await ScriptBed.open(options);
+    await using bed = await ControlledBed.open(options);
     const { messages, stopped } = endless();
     const upload = bed.service.up(messages);
     await bed.conn.frame(2);
@@ -186,7 +186,7 @@ for (const [variant, options] of Object.entries(VARIANTS)) {
   });
 
   Deno.test(`a bidirectional stream gets its messages and its status${variant}`, async () => {
-    await using bed = await ScriptBed.open(options);
+    await using bed = await ControlledBed.open(options);
     const { messages, stopped } = endless();
     const stream = bed.service.both(messages);
     await bed.conn.frame(2);
@@ -203,7 +203,7 @@ for (const [variant, options] of Object.entries(VARIANTS)) {
   });
 
   Deno.test(`a bidirectional stream without a status fails with the write's error${variant}`, async () => {
-    await using bed = await ScriptBed.open(options);
+    await using bed = await ControlledBed.open(options);
     const { messages, stopped } = endless();
     const stream = bed.service.both(messages);
     await bed.conn.frame(2);
@@ -220,7 +220,7 @@ for (const [variant, options] of Object.entries(VARIANTS)) {
 }
 
 Deno.test("answers to many calls come in any order after a failed write", async () => {
-  await using bed = await ScriptBed.open();
+  await using bed = await ControlledBed.open();
   const calls = NUMBERS.map(() => bed.service.one(X));
   await bed.conn.frame(MESSAGES - 1);
   const { call } = await bed.fail();
@@ -236,7 +236,7 @@ Deno.test("answers to many calls come in any order after a failed write", async 
 });
 
 Deno.test("messages that nobody has taken yet outlast the end of the connection", async () => {
-  await using bed = await ScriptBed.open({ limits: { connectionQueueBytes: 1_000 } });
+  await using bed = await ControlledBed.open({ limits: { connectionQueueBytes: 1_000 } });
   const stream = bed.service.down(X);
   await bed.conn.frame(0);
   const { call } = await bed.fail();
@@ -251,7 +251,7 @@ Deno.test("messages that nobody has taken yet outlast the end of the connection"
 });
 
 Deno.test("a connection that is no socket keeps its answers, too", async () => {
-  const conn = new Scripted();
+  const conn = new Controlled();
   const bare: ByteConnection = {
     read: (buffer) => conn.read(buffer),
     write: (bytes) => conn.write(bytes),

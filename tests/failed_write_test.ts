@@ -10,8 +10,8 @@ import {
   RpcError,
 } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { Bytes, pass, soon, turn, until } from "./places.ts";
-import { dataFrame, responseFrame, Scripted } from "./scripted.ts";
+import { Bytes, pass, soon, turn, until } from "./everywhere.ts";
+import { Controlled, dataFrame, responseFrame } from "./controlled.ts";
 
 const X = new Uint8Array([120]);
 const KIB = 1 << 10;
@@ -22,7 +22,7 @@ function errorOf(call: PromiseLike<unknown>): Promise<unknown> {
 
 /** A client that has a stream, and whose connection cannot be written any more. */
 async function broken(options: ConnectOptions = {}) {
-  const conn = new Scripted();
+  const conn = new Controlled();
   const client = await connect(conn, options);
   const stream = client.service(Bytes).down(X);
   await conn.frame(0);
@@ -40,7 +40,7 @@ async function broken(options: ConnectOptions = {}) {
 }
 
 /** Lets a call find out that nothing can be written. */
-async function breakWrites(client: Client, conn: Scripted): Promise<Error> {
+async function breakWrites(client: Client, conn: Controlled): Promise<Error> {
   const error = new Deno.errors.BrokenPipe("nobody reads");
   conn.failWrites(error);
   void errorOf(client.service(Bytes).one(X));
@@ -81,7 +81,7 @@ for (const [variant, options] of [["", {}], [" with interceptors", { interceptor
 }
 
 Deno.test("calls that wait for room in the write queue fail as soon as a write has", async () => {
-  const conn = new Scripted();
+  const conn = new Controlled();
   await using client = await connect(conn);
   const service = client.service(Bytes);
   const stream = service.down(X);
@@ -106,7 +106,7 @@ Deno.test("calls that wait for room in the write queue fail as soon as a write h
 });
 
 Deno.test("deadlines and signals end calls that wait after a failed write", async () => {
-  const conn = new Scripted();
+  const conn = new Controlled();
   await using client = await connect(conn);
   const service = client.service(Bytes);
   const controller = new AbortController();
@@ -140,7 +140,7 @@ Deno.test("a connection that neither takes nor brings anything comes to an end",
 });
 
 Deno.test("the producer of an upload is not asked for more once a write has failed", async () => {
-  const conn = new Scripted();
+  const conn = new Controlled();
   await using client = await connect(conn);
   let asked = 0;
   const messages = {
@@ -170,7 +170,7 @@ Deno.test("a peer that reads nothing, but sends on, does not fill the memory", a
 
 Deno.test("whole frames before a reset in the middle of one are delivered", async () => {
   for (const write of [true, false]) {
-    const conn = new Scripted();
+    const conn = new Controlled();
     const closed: (RpcError | undefined)[] = [];
     await using client = await connect(conn, { onClose: (error) => void closed.push(error) });
     const service = client.service(Bytes);
@@ -196,11 +196,11 @@ Deno.test("whole frames before a reset in the middle of one are delivered", asyn
 
 /** A client that dials scripted connections. */
 async function dialled(options: ConnectOptions = {}) {
-  const conns: Scripted[] = [];
+  const conns: Controlled[] = [];
   const dialler: Dialler = {
     name: "the test",
     dial: () => {
-      conns.push(new Scripted());
+      conns.push(new Controlled());
       return Promise.resolve(conns.at(-1)!);
     },
   };

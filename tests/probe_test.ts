@@ -13,9 +13,9 @@ import {
 import { equal, ok } from "node:assert/strict";
 import { HEADER_LENGTH } from "../framing.ts";
 import { aborted, sleep } from "./fixture.ts";
-import { Bytes, pass, type Place, soon, testEverywhere, until } from "./places.ts";
+import { Bytes, pass, type Place, soon, testEverywhere, until } from "./everywhere.ts";
 import { RawPeer } from "./raw_peer.ts";
-import { dataFrame, requestFrame } from "./scripted.ts";
+import { dataFrame, requestFrame } from "./controlled.ts";
 
 const KIB = 1 << 10;
 const SIZE = 16 * KIB;

@@ -11,9 +11,9 @@ import {
 import { deepEqual, equal } from "node:assert/strict";
 import { decodeResponse } from "../envelope.ts";
 import { FrameType } from "../framing.ts";
-import { Bytes, type Place, soon, testEverywhere, turn, until } from "./places.ts";
+import { Bytes, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
 import { RawPeer } from "./raw_peer.ts";
-import { Held, requestFrame } from "./scripted.ts";
+import { Held, requestFrame } from "./controlled.ts";
 
 const X = new Uint8Array([120]);
 /** Longer than any peer is waited for. */

@@ -13,7 +13,7 @@ import {
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { allRounds, shutdownRounds, startClients } from "./faults/shutdown_rounds.ts";
 import { aborted } from "./fixture.ts";
-import { Bytes, pass, type Place, soon, testEverywhere, turn } from "./places.ts";
+import { Bytes, pass, type Place, soon, testEverywhere, turn } from "./everywhere.ts";
 
 const X = new Uint8Array([120]);
 const GUARD_MS = 8_000;

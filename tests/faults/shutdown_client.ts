@@ -4,7 +4,7 @@
  */
 
 import { type Client, Code, connect, RpcError } from "@ttrpc/ttrpc/core";
-import { Bytes } from "../places.ts";
+import { Bytes } from "../everywhere.ts";
 
 /** A line on stdin. */
 export interface Task {

@@ -2,7 +2,7 @@
 
 import { serve } from "@ttrpc/ttrpc/core";
 import { SocketFolder } from "../fixture.ts";
-import { Bytes, pass, turn } from "../places.ts";
+import { Bytes, pass, turn } from "../everywhere.ts";
 import { Child } from "./child.ts";
 import type { Outcome, Task } from "./shutdown_client.ts";
 

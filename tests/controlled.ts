@@ -3,7 +3,7 @@
 import type { ByteConnection } from "@ttrpc/ttrpc/core";
 import { encodeResponse, type Response } from "../envelope.ts";
 import { encodeFrame, type Frame, FrameDecoder, FrameFlag, FrameType } from "../framing.ts";
-import { turn } from "./places.ts";
+import { turn } from "./everywhere.ts";
 import { requestData } from "./raw_peer.ts";
 
 const NOTHING = new Uint8Array(0);
@@ -49,7 +49,7 @@ export function joined(...parts: readonly Uint8Array[]): Uint8Array {
 }
 
 /** A connection whose peer is the test. What is written succeeds until the test says otherwise. */
-export class Scripted implements ByteConnection {
+export class Controlled implements ByteConnection {
   readonly remoteAddr: Deno.NetAddr = { transport: "tcp", hostname: "192.0.2.1", port: 1024 };
   /** The frames that were written. */
   readonly sent: Frame[] = [];

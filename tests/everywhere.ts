@@ -97,7 +97,7 @@ function memory(): Place {
 }
 
 /** All places, by what tests call them. */
-export const PLACES: Readonly<Record<string, () => Place>> = {
+const PLACES: Readonly<Record<string, () => Place>> = {
   "a unix socket": unix,
   "TCP": tcp,
   "memory": memory,
