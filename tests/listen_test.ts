@@ -2,6 +2,7 @@ import { connect, serve, type ServeOptions } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { Greeter } from "../gen/greeter/v1/greeter_pb.ts";
 import { SocketFolder } from "./fixture.ts";
+import { testUnless } from "./machine.ts";
 import { RawServer } from "./raw_peer.ts";
 
 const routes = (router: Parameters<Parameters<typeof serve>[1]>[0]) =>
@@ -129,11 +130,10 @@ Deno.test("serve() listens on TCP", async () => {
   });
 });
 
-Deno.test({
-  name: "serve() listens on an abstract socket" +
-    (Deno.build.os === "linux" ? "" : " (skipped: only Linux has them)"),
-  ignore: Deno.build.os !== "linux",
-  fn: async () => {
+testUnless(
+  Deno.build.os === "linux" ? undefined : "only Linux has them",
+  "serve() listens on an abstract socket",
+  async () => {
     const address = `unix-abstract:ttrpc-test-${crypto.randomUUID()}`;
     await using _server = serve({ address }, routes);
     equal(await greet(address), "Hello you");
@@ -142,7 +142,7 @@ Deno.test({
       message: `Cannot listen on ${address}: another server listens there`,
     });
   },
-});
+);
 
 Deno.test("serve() takes connections from a listener, and closes it", async () => {
   using socket = new SocketFolder();

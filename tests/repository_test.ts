@@ -139,7 +139,7 @@ Deno.test("the permissions in the README are enough, and each is needed", async 
     ok(/NotCapable|allow-sys/.test(stderr), stderr);
   }
 
-  const server = new Deno.Command(Deno.execPath(), {
+  await using server = new Deno.Command(Deno.execPath(), {
     args: ["run", "--no-prompt", ...serverFlags, "examples/greeter_server.ts", path],
     cwd: root,
     stdout: "piped",

@@ -11,6 +11,7 @@ import { file_greeter_v1_greeter } from "../../gen/greeter/v1/greeter_pb.ts";
 import { file_ttrpc_integration_streaming_streaming } from "../../gen/ttrpc/integration/streaming/streaming_pb.ts";
 import { file_ttrpc_test_v1_test } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { SocketFolder } from "../fixture.ts";
+import { findProgram, missingProgram, testUnless } from "../machine.ts";
 
 /** The folder of the repository. */
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -227,18 +228,15 @@ function descriptors(): Uint8Array {
   return toBinary(FileDescriptorSetSchema, set);
 }
 
-/** A test that needs a program. Where it is missing, its name says so. */
-export function needing(programs: readonly string[], name: string, fn: () => Promise<void>): void {
-  const missing = programs.find((program) => !runs(program));
-  const reason = missing === undefined ? "" : ` (skipped: there is no ${missing})`;
-  Deno.test({ name: `cli: ${name}${reason}`, ignore: missing !== undefined, fn });
+/** What has a command find some programs and no others, through links in a folder. */
+export function only(folder: SchemaFolder, ...programs: string[]): RunOptions {
+  const bin = `${folder.folder}/bin`;
+  Deno.mkdirSync(bin);
+  for (const name of programs) Deno.symlinkSync(findProgram(name)!, `${bin}/${name}`);
+  return { env: { PATH: bin } };
 }
 
-function runs(program: string): boolean {
-  try {
-    new Deno.Command(program, { args: ["--version"], stdout: "null", stderr: "null" }).outputSync();
-    return true;
-  } catch {
-    return false;
-  }
+/** A test that needs programs. Where one is missing, its name says so. */
+export function needing(programs: readonly string[], name: string, fn: () => Promise<void>): void {
+  testUnless(missingProgram(...programs), `cli: ${name}`, fn);
 }

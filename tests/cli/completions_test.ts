@@ -1,6 +1,7 @@
 // `ttrpc completions` and `ttrpc --help`.
 
 import { deepEqual, equal, match } from "node:assert/strict";
+import { allEnded } from "../machine.ts";
 import { needing, run, SchemaFolder } from "./command.ts";
 
 /** What a shell offers for words, the last of which is being typed. */
@@ -59,7 +60,7 @@ Deno.test("cli: every command has help with examples", async () => {
   const commands = ["call", "list", "describe", "tap", "replay", "bench", "serve", "completions"];
   const root = await run(["--help"]);
   equal(root.code, 0);
-  await Promise.all(commands.map(async (command) => {
+  await allEnded(commands.map(async (command) => {
     match(root.stdout, new RegExp(`^  ${command} `, "m"));
     const { code, stdout, stderr } = await run([command, "--help"]);
     equal(code, 0);

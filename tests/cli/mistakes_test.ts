@@ -4,11 +4,17 @@ import { Code, RpcError } from "@ttrpc/ttrpc";
 import { equal, match } from "node:assert/strict";
 import { createServer } from "node:http2";
 import { TestBed } from "../fixture.ts";
-import { run, SchemaFolder, SERVICE } from "./command.ts";
+import { allEnded } from "../machine.ts";
+import { needing, only, run, type RunOptions, SchemaFolder, SERVICE } from "./command.ts";
 
 /** Fails with one line on stderr, and nothing on stdout. */
-async function fails(args: string[], code: number, message: RegExp): Promise<void> {
-  const ended = await run(args);
+async function fails(
+  args: string[],
+  code: number,
+  message: RegExp,
+  options?: RunOptions,
+): Promise<void> {
+  const ended = await run(args, options);
   match(ended.stderr, message);
   equal(ended.stderr.split("\n").length, 2, ended.stderr);
   match(ended.stderr, /^error: /);
@@ -19,7 +25,7 @@ async function fails(args: string[], code: number, message: RegExp): Promise<voi
 Deno.test("cli: a mistake in the arguments exits with 2", async () => {
   using folder = new SchemaFolder();
   const method = `${SERVICE}/Echo`;
-  await Promise.all([
+  await allEnded([
     fails(["cal"], 2, /unknown command 'cal' \(Did you mean call\?\) See --help/),
     fails(["call"], 2, /missing required argument 'address'; see --help/),
     fails(["call", "x", method, "--tiemout", "5s"], 2, /unknown option '--tiemout'.*--timeout/),
@@ -42,7 +48,7 @@ Deno.test("cli: a mistake in the arguments exits with 2", async () => {
 Deno.test("cli: an unknown method suggests the nearest name", async () => {
   using folder = new SchemaFolder();
   const call = (method: string) => ["call", folder.path, method, "{}", "-d", folder.set];
-  await Promise.all([
+  await allEnded([
     fails(call(`${SERVICE}/Ecko`), 2, /Cannot find method Ecko of .*; did you mean Echo\?/),
     fails(call(`${SERVICE}/Zzzzzzzz`), 2, /it has Echo, Fail, Sleep/),
     fails(call("TestService/Echo"), 2, /did you mean ttrpc\.test\.v1\.TestService\/Echo\?/),
@@ -56,7 +62,7 @@ Deno.test("cli: JSON that does not fit names the field and the type wanted", asy
     const path = folder.path;
     return ["call", path, `${SERVICE}/${method}`, json, "-d", folder.set];
   };
-  await Promise.all([
+  await allEnded([
     fails(
       call("Count", `{"count":"x"}`),
       2,
@@ -81,25 +87,47 @@ Deno.test("cli: a line of a stream that does not fit ends the call with its numb
   equal(code, 2);
 });
 
-Deno.test("cli: a missing or broken schema is told with what to give", async () => {
+Deno.test("cli: a missing schema is told with what to give", async () => {
   using folder = new SchemaFolder();
-  const broken = folder.write("broken.proto", `syntax = "proto3";\nmessage M { strin a = 1; }\n`);
-  const lost = folder.write("lost.proto", `syntax = "proto3";\nimport "gone.proto";\n`);
   const noSet = folder.write("no.binpb", "hello");
   const method = `${SERVICE}/Echo`;
-  await Promise.all([
+  await allEnded([
     fails(["call", folder.path, method], 2, /without a schema: give --proto FILE, or .* or --raw/),
     fails(["list"], 2, /Cannot list services without a schema: give --proto FILE/),
     fails(["list", "-I", "."], 2, /from -I alone; name the file with --proto/),
     fails(["list", "-p", "/nowhere.proto"], 2, /Cannot read the schema \/nowhere\.proto/),
-    fails(
-      ["list", "-p", broken],
-      2,
-      /Cannot compile \S+broken\.proto: broken\.proto:2:13: .*strin/,
-    ),
-    fails(["list", "-p", lost], 2, /gone\.proto.*give the folder that it is in with -I DIR/),
     fails(["list", "-d", noSet], 2, /as a descriptor set: make it with "buf build/),
   ]);
+});
+
+/** Compiles what cannot be compiled; the compiler has its own words for it. */
+async function failsToCompile(
+  folder: SchemaFolder,
+  options: RunOptions,
+  unknown: RegExp,
+  lost: RegExp,
+) {
+  const write = (name: string, line: string) => folder.write(name, `syntax = "proto3";\n${line}\n`);
+  const broken = write("broken.proto", "message M { strin a = 1; }");
+  const importing = write("importing.proto", `import "gone.proto";`);
+  const place = /Cannot compile \S+broken\.proto: broken\.proto:2:13:/;
+  const advice = /; give the folder that it is in with -I DIR/;
+  await allEnded([
+    fails(["list", "-p", broken], 2, new RegExp(place.source + unknown.source), options),
+    fails(["list", "-p", importing], 2, new RegExp(lost.source + advice.source), options),
+  ]);
+}
+
+Deno.test("cli: a broken schema is told with what to give, compiled with buf", async () => {
+  using folder = new SchemaFolder();
+  const lost = /importing\.proto:2:1:imported file does not exist/;
+  await failsToCompile(folder, only(folder), /cannot find `strin`/, lost);
+});
+
+needing(["protoc"], "a broken schema is told with what to give, compiled with protoc", async () => {
+  using folder = new SchemaFolder();
+  const lost = /gone\.proto: File not found\..*/;
+  await failsToCompile(folder, only(folder, "protoc"), / "strin" is not defined/, lost);
 });
 
 Deno.test("cli: nobody at the address exits with 78 and says what to do", async () => {
@@ -126,8 +154,15 @@ Deno.test("cli: an HTTP server and a gRPC server are recognised", async () => {
   const grpc = `${folder.folder}/grpc.sock`;
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(grpc, resolve));
-  await fails(call(grpc), 78, /HTTP\/2 server, as those of gRPC are, .*for gRPC there is grpcurl/);
-  await new Promise((resolve) => server.close(resolve));
+  try {
+    await fails(
+      call(grpc),
+      78,
+      /HTTP\/2 server, as those of gRPC are, .*for gRPC there is grpcurl/,
+    );
+  } finally {
+    await new Promise((resolve) => server.close(resolve));
+  }
 });
 
 /** Answers as HTTP/1 servers do that understand nothing. */

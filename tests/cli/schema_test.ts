@@ -1,19 +1,10 @@
 // Schemas from everywhere; `ttrpc list` and `ttrpc describe`.
 
 import { deepEqual, equal, match } from "node:assert/strict";
-import { findProgram } from "../containerd/programs.ts";
 import { TestBed } from "../fixture.ts";
-import { needing, ROOT, run, SchemaFolder, SERVICE } from "./command.ts";
+import { needing, only, ROOT, run, SchemaFolder, SERVICE } from "./command.ts";
 
 const PROTO = ["--proto", `${ROOT}proto/ttrpc/test/v1/test.proto`, "-I", `${ROOT}proto`];
-
-/** A folder with nothing but links to some programs, to be the only one in PATH. */
-function only(folder: SchemaFolder, ...programs: string[]): { env: { PATH: string } } {
-  const bin = `${folder.folder}/bin`;
-  Deno.mkdirSync(bin);
-  for (const name of programs) Deno.symlinkSync(findProgram(name)!, `${bin}/${name}`);
-  return { env: { PATH: bin } };
-}
 
 Deno.test("cli: list names services and methods with their kinds, compiled with buf", async () => {
   using folder = new SchemaFolder();

@@ -4,6 +4,7 @@ import { Code, connect, RpcError } from "@ttrpc/ttrpc";
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { CountRequestSchema, TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { TestBed } from "../fixture.ts";
+import { allEnded } from "../machine.ts";
 import { run, Running, SchemaFolder, SERVICE } from "./command.ts";
 
 const REPLIES = {
@@ -80,7 +81,7 @@ Deno.test("cli: serve says what in its file does not fit, and where", async () =
     [{ [echo]: { error: "NOT_FUOND" } }, /no error code "NOT_FUOND"; did you mean NOT_FOUND\?/],
     [{ [echo]: { response: {}, delay: "soon" } }, /It takes a number and a unit/],
   ];
-  await Promise.all(cases.map(async ([content, message], at) => {
+  await allEnded(cases.map(async ([content, message], at) => {
     const file = folder.write(`${at}.json`, JSON.stringify(content));
     const { code, stderr } = await run(["serve", folder.path, "-d", folder.set, "-r", file]);
     match(stderr, message);

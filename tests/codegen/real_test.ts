@@ -2,6 +2,7 @@
 // with, read from where Go keeps its modules.
 
 import { equal, ok } from "node:assert/strict";
+import { allEnded } from "../machine.ts";
 import { BUF, deno, filesIn, Folder, PLUGIN, projectConfig, ROOT, run, testWith } from "./tools.ts";
 
 const MODULES = {
@@ -74,7 +75,7 @@ testWith(
   "containerd's whole API and Go's streaming service are generated, and sound",
   async () => {
     using place = new Folder();
-    const roots = await Promise.all(
+    const roots = await allEnded(
       Object.entries(MODULES).map(async ([module, version]) => {
         const args = ["mod", "download", "-json", `${module}@${version}`];
         const { code, stdout, stderr } = await run("go", args, { cwd: place.path });

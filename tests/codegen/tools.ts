@@ -7,6 +7,7 @@ import {
   FileDescriptorSetSchema,
 } from "@bufbuild/protobuf/wkt";
 import { fileURLToPath } from "node:url";
+import { missingProgram, testUnless } from "../machine.ts";
 
 /** The repository. */
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url)).replace(/\/$/, "");
@@ -131,20 +132,7 @@ export async function corpusRequest(parameter = ""): Promise<CodeGeneratorReques
   return create(CodeGeneratorRequestSchema, { ...request, parameter });
 }
 
-/** Looks for a program on the path. */
-export function findProgram(name: string): string | undefined {
-  const folders = (Deno.env.get("PATH") ?? "").split(":");
-  return folders.map((folder) => `${folder}/${name}`).find((path) => {
-    try {
-      return Deno.statSync(path).isFile;
-    } catch {
-      return false;
-    }
-  });
-}
-
-/** A test that needs a program. Where there is none, its name says so. */
+/** A test that needs a program. Where it is missing, its name says so. */
 export function testWith(program: string, name: string, fn: () => Promise<void>): void {
-  if (findProgram(program)) Deno.test({ name, fn });
-  else Deno.test({ name: `${name} (skipped: there is no ${program})`, ignore: true, fn });
+  testUnless(missingProgram(program), name, fn);
 }

@@ -96,7 +96,7 @@ Deno.test("the command line checks a client command, and reports as JSON", async
 
 Deno.test("the command line can be the child of the client that it checks", async () => {
   using socket = new SocketFolder();
-  const child = suite("--listen", `unix://${socket.path}`, "--only", "c-unary,c-metadata");
+  await using child = suite("--listen", `unix://${socket.path}`, "--only", "c-unary,c-metadata");
   let rest = "";
   const writer = child.stdin.getWriter();
   for await (const part of child.stdout.pipeThrough(new TextDecoderStream())) {

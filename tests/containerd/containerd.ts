@@ -5,7 +5,15 @@
  */
 
 import { connect } from "@ttrpc/ttrpc";
-import { exists, findProgram, kill, run } from "./programs.ts";
+import {
+  absentProgram,
+  findProgram,
+  isFile,
+  missingMount,
+  missingProgram,
+  testUnless,
+} from "../machine.ts";
+import { kill, run } from "./programs.ts";
 import { API_IMAGE } from "./task.ts";
 
 // The runc shim keeps its containers' state here, wherever containerd itself is told to live.
@@ -24,18 +32,17 @@ const missing = findMissing();
  * @param run Shows it.
  */
 export function containerdTest(name: string, run: () => Promise<void>): void {
-  const reason = missing === undefined ? "" : ` (skipped: ${missing})`;
-  Deno.test({ name: `containerd: ${name}${reason}`, ignore: missing !== undefined, fn: run });
+  testUnless(missing, `containerd: ${name}`, run);
 }
 
 function findMissing(): string | undefined {
-  if (Deno.build.os !== "linux") return "this is not Linux";
-  if (Deno.uid() !== 0) return "not run as root";
-  const programs = ["containerd", "containerd-shim-runc-v2", "ctr", "runc", "busybox"];
+  // Containers begin with mounts.
+  const rights = missingMount();
+  if (rights !== undefined) return rights;
+  // The last one runs the transcripts of the README.
+  const programs = ["containerd", "containerd-shim-runc-v2", "ctr", "runc", "busybox", "bash"];
   // Go fetches containerd's .proto files, once.
-  if (!exists(API_IMAGE)) programs.push("go");
-  const absent = programs.find((name) => findProgram(name) === undefined);
-  return absent && `there is no ${absent}`;
+  return absentProgram(...programs) ?? (isFile(API_IMAGE) ? undefined : missingProgram("go"));
 }
 
 /** A running containerd. Disposal stops it and removes its folder. */
@@ -179,7 +186,7 @@ export class Shim implements AsyncDisposable {
     await this.exited();
     // A shim that is killed leaves its container running, and all that it has written outside.
     const root = `${RUNC_ROOT}/${this.namespace}`;
-    if (exists(`${root}/${this.id}/state.json`)) {
+    if (isFile(`${root}/${this.id}/state.json`)) {
       await run("runc", { args: ["--root", root, "delete", "--force", this.id] });
     }
     await removeIfThere(root);

@@ -5,30 +5,6 @@
  */
 
 /**
- * Looks for a program.
- *
- * @param name Its name.
- * @returns Its path, if there is one.
- */
-export function findProgram(name: string): string | undefined {
-  const folders = (Deno.env.get("PATH") ?? "").split(":");
-  return folders.map((folder) => `${folder}/${name}`).find(exists);
-}
-
-/**
- * Whether there is a file.
- *
- * @param path Its path.
- */
-export function exists(path: string): boolean {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false;
-  }
-}
-
-/**
  * Runs a program to its end.
  *
  * @param program Its name.

@@ -5,6 +5,7 @@ import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../../status.ts";
 import { SocketFolder, TestBed, testHandlers } from "../fixture.ts";
+import { missingMount, outputOf, testUnless } from "../machine.ts";
 import { RawPeer } from "../raw_peer.ts";
 import { Child } from "./child.ts";
 
@@ -70,31 +71,27 @@ Deno.test("a server whose folder is removed keeps its connections, and ends in o
   equal((await fresh.service(TestService).echo({ text: "fresh" })).text, "fresh");
 });
 
-/** Mounts a file system that is full. Only root can. */
+/** Mounts a file system that is full. */
 class FullDisk implements Disposable {
   readonly #folder: string;
-  readonly #mounted: boolean;
 
   constructor(folder: string) {
     this.#folder = folder;
     Deno.mkdirSync(folder);
-    this.#mounted = mount("-t", "tmpfs", "-o", "size=4k,nr_inodes=2", "none", folder);
-    ok(this.#mounted, "cannot mount a file system");
+    const options = ["-t", "tmpfs", "-o", "size=4k,nr_inodes=2"];
+    const { success, stderr } = outputOf("mount", ...options, "none", folder);
+    ok(success, stderr);
   }
 
   [Symbol.dispose](): void {
-    new Deno.Command("umount", { args: [this.#folder] }).outputSync();
+    outputOf("umount", this.#folder);
   }
 }
 
-function mount(...args: string[]): boolean {
-  return new Deno.Command("mount", { args }).outputSync().success;
-}
-
-Deno.test({
-  name: "a server on a full disk says so, and one that listens already does not need the disk",
-  ignore: Deno.uid() !== 0, // only root can mount a disk that is full
-  fn: async () => {
+testUnless(
+  missingMount(),
+  "a server on a full disk says so, and one that listens already does not need the disk",
+  async () => {
     using socket = new SocketFolder();
     const folder = `${socket.folder}/full`;
     using _disk = new FullDisk(folder);
@@ -113,7 +110,7 @@ Deno.test({
     const payload = new Uint8Array(1 << 20).fill(7);
     deepEqual((await client.service(TestService).echo({ payload })).payload, payload);
   },
-});
+);
 
 Deno.test("connections opened and dropped in a loop leave nothing, at whatever point", async () => {
   await using bed = new TestBed();

@@ -12,38 +12,25 @@ import { fileURLToPath } from "node:url";
 import { file_greeter_v1_greeter } from "../../gen/greeter/v1/greeter_pb.ts";
 import { file_ttrpc_test_v1_test } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { SocketFolder } from "../fixture.ts";
+import { missingProgram, outputOf, testUnless } from "../machine.ts";
 
 const CACHE = new URL("../../.cache/interop/", import.meta.url);
 
 /** Something that is built, once and before its first use, with a tool that may be missing. */
 class Program {
-  readonly tool: string;
+  /** Why it cannot be built, if that is so. */
+  readonly missing: string | undefined;
+  readonly #tool: string;
   readonly #folder: URL;
   readonly #args: string[];
-  #buildable: boolean | undefined;
   #built: Promise<void> | undefined;
 
   /** The arguments are the tool's, run in the folder of the source. */
-  constructor(folder: string, tool: string, ...args: string[]) {
-    this.tool = tool;
+  constructor(folder: string, missing: string | undefined, tool: string, ...args: string[]) {
+    this.missing = missing;
+    this.#tool = tool;
     this.#folder = new URL(folder, import.meta.url);
     this.#args = args;
-  }
-
-  /** Whether there is the tool. */
-  get buildable(): boolean {
-    return this.#buildable ??= this.#runs();
-  }
-
-  #runs(): boolean {
-    try {
-      const args = [this.tool === "go" ? "version" : "--version"];
-      const command = new Deno.Command(this.tool, { args, stdout: "null", stderr: "null" });
-      return command.outputSync().success;
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return false;
-      throw error;
-    }
   }
 
   built(): Promise<void> {
@@ -57,7 +44,7 @@ class Program {
     const name = this.#folder.pathname.split("/").at(-2);
     using lock = await Deno.open(new URL(`${name}.lock`, CACHE), { create: true, write: true });
     await lock.lock(true);
-    const { success, stderr } = await new Deno.Command(this.tool, {
+    const { success, stderr } = await new Deno.Command(this.#tool, {
       args: this.#args,
       cwd: this.#folder,
     }).output();
@@ -104,10 +91,7 @@ export class Peer {
 
   /** A test that needs it. Where it cannot be built, the name of the test says so. */
   test(name: string, fn: () => Promise<void>): void {
-    const { tool, buildable } = this.#program;
-    const whole = `${this.name}: ${name}`;
-    if (buildable) Deno.test({ name: whole, fn });
-    else Deno.test({ name: `${whole} (skipped: there is no ${tool})`, ignore: true, fn });
+    testUnless(this.#program.missing, `${this.name}: ${name}`, fn);
   }
 
   /** Starts a server on a socket of its own, unless another address is given. */
@@ -262,9 +246,21 @@ export class PeerClient implements AsyncDisposable {
   }
 }
 
+const missingGo = missingProgram("go");
+
 function goProgram(folder: string, program: string): Program {
   const path = fileURLToPath(new URL(program, CACHE));
-  return new Program(folder, "go", "build", "-trimpath", "-buildvcs=false", "-o", path, ".");
+  return new Program(
+    folder,
+    missingGo,
+    "go",
+    "build",
+    "-trimpath",
+    "-buildvcs=false",
+    "-o",
+    path,
+    ".",
+  );
 }
 
 /** containerd's ttrpc 1.2.8. */
@@ -273,9 +269,22 @@ export const go = new Peer("go", goProgram("./go/", "go-peer"), "go-peer");
 /** containerd's ttrpc 1.1.2, as containerd 1.6 has it: unary calls only. */
 export const oldGo = new Peer("go 1.1", goProgram("./go1.1/", "go1.1-peer"), "go1.1-peer");
 
+// As Cargo.toml says; and Rust links with the C compiler.
+const RUST = [1, 85] as const;
+
+function missingRust(): string | undefined {
+  const missing = missingProgram("cargo", "cc");
+  if (missing !== undefined) return missing;
+  const { stdout } = outputOf("cargo", "--version");
+  const [major = 0, minor = 0] = (stdout.match(/\d+/g) ?? []).map(Number);
+  if (major > RUST[0] || (major === RUST[0] && minor >= RUST[1])) return undefined;
+  return `cargo is older than ${RUST.join(".")}`;
+}
+
 // One build for both, so that they share what they depend on.
 const crates = new Program(
   "./rust/",
+  missingRust(),
   "cargo",
   "build",
   "--quiet",
