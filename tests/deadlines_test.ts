@@ -102,6 +102,9 @@ Deno.test("what never ends is not watched, and starts no timer", () => {
   using bench = new Bench();
   bench.add(Infinity);
   equal(bench.clock.started, 0);
+  bench.deadlines.delete(bench.add(10));
+  bench.add(Infinity);
+  equal(bench.clock.holds, false);
 });
 
 Deno.test("a deadline further away than a timer can count ends at its time", async () => {

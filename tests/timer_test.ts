@@ -99,6 +99,11 @@ Deno.test("unref() lets the process end before timers fire, also later ones; ref
   equal(clock.holds, false);
   timers.ref();
   equal(clock.holds, true);
+});
+
+Deno.test("ref() is for the timers that are to come, too", () => {
+  using clock = new FakeClock();
+  const timers = new Timers();
   timers.unref();
   timers.ref();
   timers.start(5, () => {});
