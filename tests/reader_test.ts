@@ -1,6 +1,6 @@
 // Fields of protobuf's wire format, one at a time.
 
-import { deepEqual, equal, throws } from "node:assert/strict";
+import { deepEqual, equal, ok, throws } from "node:assert/strict";
 import { malformed, Reader } from "../reader.ts";
 import { Code } from "../status.ts";
 
@@ -175,23 +175,38 @@ Deno.test("name() remembers names by bytes of its own", () => {
   equal(new Reader(field("pkg.Remembered")).name(), "pkg.Remembered");
 });
 
-Deno.test("name() decodes a name of up to 128 bytes once, and longer ones each time", () => {
+/** How often text was decoded, for which there are ways that cost less. */
+function decodings(read: () => void): number {
   const { decode } = TextDecoder.prototype;
-  let decoded = 0;
+  let count = 0;
   TextDecoder.prototype.decode = function (...args) {
-    decoded++;
+    count++;
     return decode.apply(this, args);
   };
   try {
-    for (const [length, times] of [[128, 1], [129, 3]] as const) {
-      decoded = 0;
-      const data = field("y".repeat(length));
-      for (let i = 0; i < 3; i++) new Reader(data).name();
-      equal(decoded, times, `${length}`);
-    }
+    read();
   } finally {
     TextDecoder.prototype.decode = decode;
   }
+  return count;
+}
+
+function readNames(names: readonly string[]): void {
+  for (const name of names) equal(new Reader(field(name)).name(), name);
+}
+
+Deno.test("name() decodes a name of up to 128 bytes once, and longer ones each time", () => {
+  for (const [length, times] of [[128, 1], [129, 3]] as const) {
+    equal(decodings(() => readNames(new Array(3).fill("y".repeat(length)))), times, `${length}`);
+  }
+});
+
+Deno.test("name() remembers most names of a server, if there are not very many", () => {
+  // Too long to be made without a decoder.
+  const names = Array.from({ length: 50 }, (_, i) => `Method${i * 7}.${"long".repeat(20)}`);
+  readNames(names);
+  const again = decodings(() => readNames(names));
+  ok(again < 25, `${again} of 50 had to be decoded again`);
 });
 
 /** Passes over one field and reads what follows. */
@@ -221,6 +236,7 @@ Deno.test("skip() refuses groups that do not end as they started, and types that
   refuses(() => afterSkip(0x0c), group);
   refuses(() => afterSkip(0x0b, 0x14), group);
   refuses(() => afterSkip(0x0b, 0x13, 0x0c, 0x14), group);
+  refuses(() => afterSkip(0x13, 0x1c), group);
   refuses(() => afterSkip(0x0b, 0x10, 1), CUT_OFF);
   refuses(() => afterSkip(0x0b, 0x00), "a field has number zero");
   refuses(() => afterSkip(0x0e), "there is no wire type 6");
@@ -234,7 +250,11 @@ Deno.test("skip() refuses fields that are cut off", () => {
     [[0x0a, 3, 1, 2], TOO_LONG],
     [[0x0d, 1, 2, 3], CUT_OFF],
   ];
-  for (const [bytes, message] of cases) refuses(() => afterSkip(...bytes), message);
+  for (const [bytes, message] of cases) {
+    const from = reader(...bytes);
+    const tag = from.tag();
+    refuses(() => from.skip(tag), message);
+  }
   // The last byte may be the last of the message.
   for (const bytes of [[0x09, 1, 2, 3, 4, 5, 6, 7, 8], [0x0d, 1, 2, 3, 4], [0x0a, 1, 1]]) {
     const from = reader(...bytes);

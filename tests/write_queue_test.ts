@@ -273,7 +273,7 @@ Deno.test("who is called back may add so much that others wait again", async () 
 
 Deno.test("flushed() settles when all is written, and at once if nothing waits", async () => {
   const { sink, queue } = slowQueue();
-  await queue.flushed();
+  await queue.flushed().then(() => {});
   add(queue, 1);
   const [first, second] = [queue.flushed(), queue.flushed()];
   await settle();
