@@ -40,9 +40,11 @@ export interface Codec<Message, Init = Message> {
    * Decodes a message.
    *
    * @param bytes An encoded message. The bytes are never overwritten, so the message may refer to
-   * them. They may be a part of a read buffer of up to 32 KiB, all of which stays in memory as long
-   * as anything refers to it: copy a few bytes that are kept for long. (Codecs of protobuf-es do so
-   * with fields of bytes.)
+   * them. They are a part of a larger buffer: a read buffer of up to 32 KiB with other messages in
+   * it, or that of one long frame. All of it stays in memory as long as anything refers to it, so
+   * copy a few bytes that may be kept for long. (Codecs of protobuf-es do: a field of bytes keeps at
+   * most eight times its length in memory, and 1 KiB. Other fields may be in the same buffer, so
+   * transfer a copy to a worker, not the buffer.)
    * @returns The message.
    */
   decode(bytes: Uint8Array): Message;
@@ -57,7 +59,8 @@ export interface Codec<Message, Init = Message> {
 
 /**
  * Leaves bytes as they are: for proxies and tools that do not look into messages. What is received
- * is a part of a larger buffer; use `bytes.slice()` for what is kept.
+ * is never overwritten, but a part of a larger buffer, which stays in memory as long as the message
+ * does: keep `bytes.slice()`. What is sent is not to be changed any more.
  */
 export const bytesCodec: Codec<Uint8Array> = {
   encode: (bytes) => bytes,

@@ -1,50 +1,67 @@
 /**
  * Takes the bytes in decoded messages out of the buffer that they were received in.
  *
- * protobuf-es leaves fields of bytes where they are: in a read buffer of up to 32 KiB. Who keeps a
- * few of them, say an id, keeps all of that. So short ones are copied: together with others, for
- * memory of its own costs a value more time than the rest of a small call.
+ * protobuf-es leaves fields of bytes where they are: in a read buffer of up to 32 KiB, or in a
+ * message of many MiB. Who keeps a few of them, say an id, keeps all of that. So short ones are
+ * copied: together with others, for memory of its own costs a value more time than the rest of a
+ * small call.
  *
  * @module
  */
 
 import { type DescField, type DescMessage, type Message, ScalarType } from "@bufbuild/protobuf";
 
-/** The memory that short values share, in bytes: all that one of them keeps beside itself. */
-const SLAB_BYTES = 1 << 10;
-/** Values up to this length share memory. */
-const SHORT = 1 << 8;
-/** What a value may keep in memory, as a multiple of itself, without being copied. */
+/** What a value may keep in memory: so many times its length, and this many bytes beside. */
 const MULTIPLE = 8;
+const BESIDE = 1 << 10;
 
-let slab = new Uint8Array(0);
-let used = 0;
+/** Memory that values share, of which each may keep all. */
+class Slab {
+  readonly #size: number;
+  #memory = new Uint8Array(0);
+  #used = 0;
+
+  /** @param shortest The length of the shortest value in it, in bytes. */
+  constructor(shortest: number) {
+    this.#size = MULTIPLE * shortest + BESIDE;
+  }
+
+  copy(bytes: Uint8Array): Uint8Array {
+    const { length } = bytes;
+    if (this.#used + length > this.#memory.length) {
+      this.#memory = new Uint8Array(this.#size);
+      this.#used = 0;
+    }
+    this.#memory.set(bytes, this.#used);
+    return this.#memory.subarray(this.#used, this.#used += length);
+  }
+}
+
+const MEDIUM_BYTES = 1 << 8;
+const LONG_BYTES = 1 << 10;
+/** Values from this length on would hardly share. */
+const ALONE_BYTES = 1 << 12;
+
+const short = new Slab(0);
+const medium = new Slab(MEDIUM_BYTES);
+const long = new Slab(LONG_BYTES);
 
 /**
- * Bytes that keep at most {@linkcode MULTIPLE} times their length in memory, and
- * {@linkcode SLAB_BYTES}.
+ * Bytes that keep at most eight times their length in memory, and 1 KiB.
  *
  * @param bytes Part of a larger buffer.
- * @returns The same bytes.
+ * @returns The same bytes, copied if they would keep more.
  */
 export function ownBytes(bytes: Uint8Array): Uint8Array {
   const { length } = bytes;
-  if (bytes.buffer.byteLength <= MULTIPLE * length + SLAB_BYTES) return bytes;
-  if (length > SHORT) return bytes.slice();
-  if (used + length > slab.length) {
-    slab = new Uint8Array(SLAB_BYTES);
-    used = 0;
-  }
-  slab.set(bytes, used);
-  return slab.subarray(used, used += length);
+  if (bytes.buffer.byteLength <= MULTIPLE * length + BESIDE) return bytes;
+  if (length < MEDIUM_BYTES) return short.copy(bytes);
+  if (length < LONG_BYTES) return medium.copy(bytes);
+  return length < ALONE_BYTES ? long.copy(bytes) : bytes.slice();
 }
 
-type Members = Record<string, unknown>;
-
-/** Where a message of one type can have bytes. */
-interface Plan {
-  readonly fields: readonly PlannedField[];
-}
+/** The fields of one type that can hold bytes, or messages. */
+type Plan = readonly PlannedField[];
 
 interface PlannedField {
   readonly name: string;
@@ -52,86 +69,76 @@ interface PlannedField {
   readonly oneof: string | undefined;
   readonly kind: DescField["fieldKind"];
   /** The plan of the messages in it; `undefined` if it holds bytes. */
-  readonly message: DescMessage | undefined;
+  readonly plan: Plan | undefined;
 }
 
 const plans = new WeakMap<DescMessage, Plan>();
-const bearing = new WeakMap<DescMessage, boolean>();
 
-/**
- * Gives the bytes of a decoded message memory of their own, where they would keep much more.
- *
- * @param schema The type of the message.
- * @param message The message. Its fields are replaced.
- */
-export function ownMessage(schema: DescMessage, message: Message): void {
-  const { $unknown } = message;
-  $unknown?.forEach((field, at) => $unknown[at] = { ...field, data: ownBytes(field.data) });
-  if (!bearsBytes(schema)) return;
-  for (const field of planOf(schema).fields) ownField(field, message as unknown as Members);
-}
-
-function ownField({ name, oneof, kind, message }: PlannedField, members: Members): void {
-  let key = name;
-  if (oneof !== undefined) {
-    members = members[oneof] as Members;
-    if (members["case"] !== name) return;
-    key = "value";
-  }
-  if (!Object.hasOwn(members, key)) return; // what a field is by default is not the message's
-  const value = members[key];
-  if (kind === "list") {
-    const list = value as unknown[];
-    for (let i = 0; i < list.length; i++) list[i] = ownValue(list[i], message);
-  } else if (kind === "map") {
-    const map = value as Members;
-    for (const key of Object.keys(map)) map[key] = ownValue(map[key], message);
-  } else members[key] = ownValue(value, message);
-}
-
-function ownValue(value: unknown, schema: DescMessage | undefined): unknown {
-  // A wrapper around bytes is decoded to just these.
-  if (value instanceof Uint8Array) return ownBytes(value);
-  if (schema !== undefined && typeof value === "object" && value !== null) {
-    ownMessage(schema, value as Message);
-  }
-  return value;
-}
-
+/** Made once a type, and known before it is complete: types contain themselves. */
 function planOf(schema: DescMessage): Plan {
-  let plan = plans.get(schema);
-  if (!plan) {
-    const fields: PlannedField[] = [];
-    for (const field of schema.fields) {
-      if (!holdsBytes(field) && !(field.message && bearsBytes(field.message))) continue;
-      const oneof = field.oneof?.localName;
-      fields.push({ name: field.localName, oneof, kind: field.fieldKind, message: field.message });
-    }
-    plan = { fields };
-    plans.set(schema, plan);
+  const known = plans.get(schema);
+  if (known) return known;
+  const plan: PlannedField[] = [];
+  plans.set(schema, plan);
+  for (const field of schema.fields) {
+    if (field.scalar !== ScalarType.BYTES && !holdsMessages(field)) continue;
+    const { localName: name, fieldKind: kind, message } = field;
+    plan.push({ name, oneof: field.oneof?.localName, kind, plan: message && planOf(message) });
   }
   return plan;
 }
 
-/** Whether a message of this type can have bytes in it, however deep. */
-function bearsBytes(schema: DescMessage): boolean {
-  const known = bearing.get(schema);
-  if (known !== undefined) return known;
-  const seen = new Set([schema]);
-  let found = false;
-  for (const { fields } of seen) {
-    for (const field of fields) {
-      found ||= holdsBytes(field);
-      if (field.message) seen.add(field.message);
-    }
-  }
-  bearing.set(schema, found);
-  return found;
+/** Even those without a field of bytes can have unknown ones. */
+function holdsMessages({ message, parent }: DescField): boolean {
+  // Most of these are decoded to objects with whatever members, as in JSON.
+  const json = message?.typeName === "google.protobuf.Struct" &&
+    parent.typeName !== "google.protobuf.Value";
+  return message !== undefined && !json;
 }
 
-function holdsBytes(field: DescField): boolean {
-  return field.fieldKind === "scalar" && field.scalar === ScalarType.BYTES ||
-    field.fieldKind === "list" && field.listKind === "scalar" &&
-      field.scalar === ScalarType.BYTES ||
-    field.fieldKind === "map" && field.mapKind === "scalar" && field.scalar === ScalarType.BYTES;
+/**
+ * Gives the bytes of decoded messages memory of their own, where they would keep much more.
+ *
+ * @param schema The type of the messages.
+ * @returns What does so with a message that was just decoded. Its fields are replaced.
+ */
+export function bytesOwner(schema: DescMessage): (message: Message) => void {
+  let plan: Plan | undefined;
+  return (message) => ownMessage(plan ??= planOf(schema), message);
+}
+
+type Members = Record<string, unknown>;
+
+function ownMessage(plan: Plan, message: Message): void {
+  const { $unknown } = message;
+  $unknown?.forEach((field, at) => $unknown[at] = { ...field, data: ownBytes(field.data) });
+  for (const field of plan) ownField(field, message as unknown as Members);
+}
+
+function ownField({ name, oneof, kind, plan }: PlannedField, members: Members): void {
+  if (oneof !== undefined) {
+    const chosen = members[oneof] as { case?: string; value?: unknown };
+    if (chosen.case === name) ownMember(chosen, "value", plan);
+  } else if (kind === "list") {
+    const list = members[name] as unknown[];
+    for (let at = 0; at < list.length; at++) ownMember(list, at, plan);
+  } else if (kind === "map") {
+    const map = members[name] as Members;
+    for (const key of Object.keys(map)) ownMember(map, key, plan);
+  } else ownMember(members, name, plan);
+}
+
+function ownMember<Key extends PropertyKey>(
+  holder: { [key in Key]?: unknown },
+  key: Key,
+  plan: Plan | undefined,
+): void {
+  const value = holder[key];
+  // A wrapper around bytes is decoded to just these, one around something else to that.
+  if (value instanceof Uint8Array) {
+    const own = ownBytes(value);
+    if (own !== value) holder[key] = own;
+  } else if (plan !== undefined && typeof value === "object") {
+    ownMessage(plan, value as Message);
+  }
 }

@@ -18,18 +18,26 @@ import {
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { concat } from "@std/bytes/concat";
-import { type MessageInitShape, provideSchemaCodec } from "./codec.ts";
-import { ownMessage } from "./kept_bytes.ts";
+import { type MessageInitShape, type MessageShape, provideSchemaCodec } from "./codec.ts";
+import { bytesOwner } from "./kept_bytes.ts";
 
 provideSchemaCodec((schema) => ({
   encode: encoder(schema),
-  decode: (bytes) => {
-    const message = fromBinary(schema, bytes);
-    ownMessage(schema, message);
-    return message;
-  },
+  decode: decoder(schema),
   transfers: true,
 }));
+
+/** Messages of protobuf-es, without what they would keep of the buffer that they came in. */
+function decoder<Desc extends DescMessage>(
+  schema: Desc,
+): (bytes: Uint8Array) => MessageShape<Desc> {
+  const own = bytesOwner(schema);
+  return (bytes) => {
+    const message = fromBinary(schema, bytes);
+    own(message);
+    return message;
+  };
+}
 
 /** Bytes of a field that are worth being copied once only. */
 const LONG = 1 << 13;
