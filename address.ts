@@ -46,7 +46,7 @@ const FORMS = "unix:///absolute/path, unix:relative/path, unix-abstract:name, un
   "tcp://host:port, vsock://cid:port, or a path with a slash in front";
 
 /** The longest path of a unix socket in bytes, which the system's `sockaddr_un` sets. */
-const PATH_BYTES = Deno.build.os === "linux" ? 107 : 103;
+export const PATH_BYTES: number = Deno.build.os === "linux" ? 107 : 103;
 
 /**
  * Checks an address.

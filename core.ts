@@ -54,7 +54,7 @@ export type {
   StreamResponse,
 } from "./interceptor.ts";
 export type { Limits } from "./limits.ts";
-export type { ByteListener, SocketMode } from "./listen.ts";
+export type { ByteListener } from "./listen.ts";
 export { createConnectionPair } from "./memory.ts";
 export { Metadata, type MetadataInit } from "./metadata.ts";
 export { Idempotency, type MethodDescriptor, type MethodKind } from "./method.ts";
@@ -89,4 +89,5 @@ export {
   type TypedService,
 } from "./service.ts";
 export type { MessageSizes } from "./stream.ts";
+export type { SocketMode } from "./unix_listener.ts";
 export { Code, RpcError, type RpcErrorOptions, type Status, type StatusDetail } from "./status.ts";

@@ -4,8 +4,19 @@
  * @module
  */
 
-import { type ByteConnection, formatAddress, type ParsedAddress } from "./address.ts";
+import {
+  type ByteConnection,
+  formatAddress,
+  type ParsedAddress,
+  type UnixAddress,
+} from "./address.ts";
 import { Timers } from "./timer.ts";
+import {
+  listenUnix,
+  listenUnixLater,
+  type SocketMode,
+  type UnixListener,
+} from "./unix_listener.ts";
 
 /** What a server needs of a listener. A `Deno.Listener` is one. */
 export interface ByteListener extends AsyncIterable<ByteConnection> {
@@ -86,90 +97,49 @@ async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal) {
   }
 }
 
-/** The permission bits of a socket: a number, or whatever the process's umask leaves. */
-export type SocketMode = number | "umask";
-
 /**
- * Starts to listen.
+ * Starts to listen, at once if that is possible.
  *
  * @param address Where.
- * @param mode The permission bits that a unix socket gets from its first moment on.
- * @returns The listener.
- * @throws {Deno.errors.AddrInUse} If something is there already; if that is a socket,
- * {@linkcode removeStale} tells whether it matters.
+ * @param mode The permission bits of a unix socket.
+ * @returns The listener; `undefined` if it takes a moment to find out whether another server is at
+ * a path, which {@linkcode listenLater} does.
+ * @throws {Deno.errors.AddrInUse} If something is in the way.
  * @throws {Deno.errors.NotCapable} If Deno does not allow it.
  */
-export function listen(address: ParsedAddress, mode: SocketMode): Deno.Listener {
+export function listen(
+  address: ParsedAddress,
+  mode: SocketMode,
+): Deno.Listener | UnixListener | undefined {
   try {
-    if (address.transport === "unix") return listenUnix(address.path, mode);
     if (address.transport === "vsock") return Deno.listen(address);
-    return Deno.listen(address);
+    if (address.transport === "tcp") return Deno.listen(address);
+    const { path } = address;
+    return isAbstract(path) ? Deno.listen({ transport: "unix", path }) : listenUnix(path, mode);
   } catch (error) {
     throw listenError(address, error);
   }
 }
 
-function listenUnix(path: string, mode: SocketMode): Deno.Listener {
-  if (isAbstract(path) || mode === "umask") return Deno.listen({ transport: "unix", path });
-  if (!Number.isInteger(mode) || mode < 0 || mode > 0o777) {
-    throw new RangeError(`the mode is ${mode}, not a whole number from 0 to 0o777`);
-  }
-  // The umask belongs to the whole process. Nothing else of this thread runs in between, and
-  // another one could at worst make a file that fewer may read.
-  const umask = Deno.umask(0o777 & ~mode);
-  try {
-    return Deno.listen({ transport: "unix", path });
-  } finally {
-    Deno.umask(umask);
-  }
-}
-
-/** How often a socket is looked at whose server is just going away. */
-const MOST_LOOKS = 10;
-
 /**
- * Removes a socket that nobody listens on: what a server leaves that was killed.
+ * Listens on a path where there is a socket already, if nobody listens on that.
  *
- * @param path The path.
- * @throws {Deno.errors.AddrInUse} If somebody does, or if it is no socket.
+ * @param address The path.
+ * @param mode The permission bits.
+ * @param signal Gives up when it is aborted.
+ * @returns The listener.
+ * @throws {Deno.errors.AddrInUse} If somebody does.
  */
-export async function removeStale(path: string): Promise<void> {
-  for (let look = 0; look < MOST_LOOKS; look++) {
-    const found = identify(path);
-    if (found === undefined) return;
-    try {
-      (await Deno.connect({ transport: "unix", path })).close();
-      break;
-    } catch (error) {
-      if (error instanceof Deno.errors.NotFound) return;
-      if (error instanceof Deno.errors.WouldBlock) break; // it has more to accept than it can
-      // It was closed with this connection in its queue, so what is there now may be another one.
-      if (error instanceof Deno.errors.ConnectionReset) continue;
-      if (!(error instanceof Deno.errors.ConnectionRefused)) throw error;
-      // Another server may have found the same stale socket, and be faster.
-      if (identify(path) === found) Deno.removeSync(path);
-      return;
-    }
-  }
-  throw inUse(path, "another server listens there");
-}
-
-/** Tells one socket from another that takes its place. */
-function identify(path: string): string | undefined {
+export async function listenLater(
+  address: Required<UnixAddress>,
+  mode: SocketMode,
+  signal?: AbortSignal,
+): Promise<UnixListener> {
   try {
-    const { isSocket, dev, ino, ctime } = Deno.lstatSync(path);
-    // A new socket may get the inode of the one that was just removed.
-    if (isSocket) return `${dev}:${ino}:${ctime?.getTime()}`;
+    return await listenUnixLater(address.path, mode, signal);
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
+    throw listenError(address, error);
   }
-  throw inUse(path, "there is a file in the way that is no socket");
-}
-
-function inUse(path: string, why: string): Error {
-  const address = formatAddress({ transport: "unix", path });
-  return new Deno.errors.AddrInUse(`Cannot listen on ${address}: ${why}`);
 }
 
 /**
@@ -183,18 +153,13 @@ export function isAbstract(path: string): boolean {
 }
 
 function listenError(address: ParsedAddress, cause: unknown): unknown {
-  if (!(cause instanceof Error)) return cause;
-  const name = formatAddress(address);
-  if (address.transport === "unix" && cause instanceof Deno.errors.AddrInUse) {
-    if (isAbstract(address.path)) return inUse(address.path, "another server listens there");
-    identify(address.path); // throws if it is no socket
-  }
-  const umask = cause instanceof Deno.errors.NotCapable && cause.message.includes('"umask"');
+  if (!(cause instanceof Error) || cause.name === "AbortError") return cause;
   const because = cause instanceof Deno.errors.NotFound
     ? "its folder does not exist"
-    : umask
-    ? `to give the socket its mode takes --allow-sys; or say { mode: "umask" }`
+    : cause instanceof Deno.errors.AddrInUse && address.transport === "unix" &&
+        isAbstract(address.path)
+    ? "another server listens there"
     : cause.message;
   const constructor = cause.constructor as new (message: string, options: ErrorOptions) => Error;
-  return new constructor(`Cannot listen on ${name}: ${because}`, { cause });
+  return new constructor(`Cannot listen on ${formatAddress(address)}: ${because}`, { cause });
 }

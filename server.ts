@@ -19,14 +19,7 @@ import {
 import { Deadlines } from "./deadlines.ts";
 import type { Interceptor } from "./interceptor.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
-import {
-  accepted,
-  type ByteListener,
-  isAbstract,
-  listen,
-  removeStale,
-  type SocketMode,
-} from "./listen.ts";
+import { accepted, type ByteListener, listen, listenLater } from "./listen.ts";
 import { isPromiseLike } from "./messages.ts";
 import { Router } from "./router.ts";
 import { runningCall } from "./running.ts";
@@ -36,6 +29,7 @@ import { type Stats, Tally } from "./stats.ts";
 import type { Stream } from "./stream.ts";
 import { tell } from "./tell.ts";
 import { checkTime, Timers } from "./timer.ts";
+import type { SocketMode } from "./unix_listener.ts";
 
 /** What {@linkcode serve} may be told beside where to serve. */
 export interface ServeSettings {
@@ -47,8 +41,8 @@ export interface ServeSettings {
   limits?: Partial<Limits> | undefined;
   /**
    * The permission bits of a unix socket, which it has from its first moment on. 0o600 by default:
-   * only the user himself may connect. Setting them takes `--allow-sys`; `"umask"` leaves them to
-   * the umask of the process, and does not. Abstract sockets have none: everybody may connect.
+   * only the server's own user may connect. `"umask"` leaves them to the umask of the process.
+   * Abstract sockets have none: everybody may connect.
    */
   mode?: SocketMode | undefined;
   /**
@@ -92,8 +86,9 @@ export interface ShutdownOptions {
 /**
  * Serves ttrpc.
  *
- * On a unix socket it needs `--allow-net=unix:PATH --allow-read=PATH --allow-write=PATH` and
- * `--allow-sys` (see `mode`), over TCP `--allow-net=HOST:PORT`.
+ * On a unix socket it needs `--allow-net=unix:PATH,unix:PATH.new/s`, since it is made there before
+ * it gets its place, and `--allow-read=FOLDER --allow-write=FOLDER` for the folder of PATH; over TCP
+ * `--allow-net=HOST:PORT`.
  *
  * A stale socket, which nobody listens on, is replaced. To find out takes a moment: the server
  * then listens after the call has returned. See `onListen` and {@linkcode Server.finished}.
@@ -302,24 +297,20 @@ export class Server implements AsyncDisposable {
     }
     const address = parseAddress("address" in options ? options.address : options);
     const mode = options.mode ?? 0o600;
-    try {
-      return this.#accept(listen(address, mode), address);
-    } catch (error) {
-      const socketInTheWay = address.transport === "unix" && !isAbstract(address.path) &&
-        error instanceof Deno.errors.AddrInUse && error.cause !== undefined;
-      if (!socketInTheWay) throw error;
-      return this.#replace(address, mode);
-    }
+    const listener = listen(address, mode);
+    return listener
+      ? this.#accept(listener, address)
+      : this.#acceptLater(address as Required<UnixAddress>, mode);
   }
 
   /** Listens where there is a socket already, if that is stale. */
-  async #replace(address: Required<UnixAddress>, mode: SocketMode): Promise<void> {
-    let listener: Deno.Listener;
+  async #acceptLater(address: Required<UnixAddress>, mode: SocketMode): Promise<void> {
+    const { signal } = this.#stopping;
+    let listener: ByteListener;
     try {
-      await removeStale(address.path);
-      if (this.#closed || this.#draining) return this.#started.resolve();
-      listener = listen(address, mode);
+      listener = await listenLater(address, mode, signal);
     } catch (error) {
+      if (signal.aborted) return this.#started.resolve();
       this.#report(error);
       this.#started.reject(error);
       throw error;

@@ -4,9 +4,9 @@
  * @module
  */
 
-import { formatAddress, type ParsedAddress } from "../address.ts";
+import { formatAddress, type ParsedAddress, type UnixAddress } from "../address.ts";
 import { FrameDecoder, type FrameSink } from "../framing.ts";
-import { isAbstract, listen, removeStale } from "../listen.ts";
+import { listen, listenLater } from "../listen.ts";
 import { MESSAGE_BYTES_MAX } from "../limits.ts";
 import { Calls, type Side } from "./calls.ts";
 import { type ByteStream, dialBytes, readAddress } from "./connection.ts";
@@ -87,10 +87,11 @@ export async function tap(
   await out.flushed();
 }
 
-async function startListening(address: ParsedAddress): Promise<Deno.Listener> {
+async function startListening(
+  address: ParsedAddress,
+): Promise<NonNullable<ReturnType<typeof listen>>> {
   try {
-    if (address.transport === "unix" && !isAbstract(address.path)) await removeStale(address.path);
-    return listen(address, 0o600);
+    return listen(address, 0o600) ?? await listenLater(address as Required<UnixAddress>, 0o600);
   } catch (error) {
     throw new Failure(
       `${messageOf(error).replace(/ \(os error \d+\)/, "")}; choose another address`,

@@ -1,6 +1,6 @@
 // Serves greeter.v1.Greeter until it is interrupted.
 //
-//     deno run --allow-net --allow-read --allow-write --allow-sys examples/greeter_server.ts ADDRESS
+//     deno run --allow-net --allow-read --allow-write examples/greeter_server.ts ADDRESS
 
 import { serve } from "@ttrpc/ttrpc";
 import { Greeter } from "../gen/greeter/v1/greeter_ttrpc.ts";

@@ -1,6 +1,6 @@
 // Serves ttrpc.integration.streaming.Streaming until it is interrupted.
 //
-//     deno run --allow-net --allow-read --allow-write --allow-sys examples/streaming_server.ts ADDRESS
+//     deno run --allow-net --allow-read --allow-write examples/streaming_server.ts ADDRESS
 
 import { serve } from "@ttrpc/ttrpc";
 import { Streaming } from "../gen/ttrpc/integration/streaming/streaming_ttrpc.ts";
