@@ -5,7 +5,10 @@
  * @module
  */
 
-/** The bounds of one connection. Every field may be set; what is left out keeps its default. */
+/**
+ * The bounds of each connection, and of a server as a whole. Every field may be set; what is left out
+ * keeps its default.
+ */
 export interface Limits {
   /**
    * The longest message in bytes, in either direction, counted as the data of one frame: the
@@ -14,10 +17,15 @@ export interface Limits {
    */
   messageBytes: number;
   /**
-   * Calls in flight on one connection of a server. One more is answered `RESOURCE_EXHAUSTED`.
+   * Handlers that run for one connection of a server. A call more is answered `RESOURCE_EXHAUSTED`.
+   * One that does not heed its signal runs, and counts, until it settles, although its call is over.
    * 10,000 by default.
    */
   concurrentCalls: number;
+  /** Handlers that run for all connections of a server, likewise. 20,000 by default. */
+  serverCalls: number;
+  /** Connections of a server. One more is closed at once. 10,000 by default. */
+  connections: number;
   /**
    * Bytes of received messages that may wait on one stream before it counts as stalled.
    * 1 MiB by default.
@@ -44,6 +52,8 @@ export const MESSAGE_BYTES_MAX = (1 << 24) - 1;
 const DEFAULTS: Readonly<Limits> = {
   messageBytes: MESSAGE_BYTES,
   concurrentCalls: 10_000,
+  serverCalls: 20_000,
+  connections: 10_000,
   streamQueueBytes: 1 << 20,
   connectionQueueBytes: 8 << 20,
   stallTimeoutMs: 5_000,
@@ -52,6 +62,8 @@ const DEFAULTS: Readonly<Limits> = {
 const LARGEST: Readonly<Limits> = {
   messageBytes: MESSAGE_BYTES_MAX,
   concurrentCalls: 2 ** 31,
+  serverCalls: 2 ** 31,
+  connections: 2 ** 31,
   streamQueueBytes: Number.MAX_SAFE_INTEGER,
   connectionQueueBytes: Number.MAX_SAFE_INTEGER,
   stallTimeoutMs: 2 ** 31 - 1,

@@ -9,6 +9,7 @@ import { enter } from "./running.ts";
 import type { Messages, MessageStream } from "./service.ts";
 import { Code, describe, RpcError, statusError } from "./status.ts";
 import type { Stream } from "./stream.ts";
+import { isPromiseLike } from "./tell.ts";
 import { spend } from "./timer.ts";
 import { freeWhenSent } from "./writer.ts";
 
@@ -158,7 +159,9 @@ export async function sendMessages<T>(
   while (!stream.status) {
     let result;
     try {
-      result = await enter(stream, () => iterator.next());
+      const next = enter(stream, () => iterator.next());
+      if (isPromiseLike(next)) stream.work = next;
+      result = await next;
     } catch (error) {
       stream.source = undefined;
       throw error;
@@ -179,17 +182,6 @@ export async function sendMessages<T>(
     const others = spend(MESSAGE_US + bytes.length / BYTES_A_US);
     if (others) await others;
   }
-}
-
-/**
- * Whether a value is to be awaited.
- *
- * @param value Anything.
- * @returns `true` for a promise, of whatever make.
- */
-export function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === "object" && value !== null && "then" in value &&
-    typeof value.then === "function";
 }
 
 /**

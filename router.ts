@@ -11,12 +11,12 @@ import {
   interceptedResponse,
   type Interceptor,
 } from "./interceptor.ts";
-import { DONE, isPromiseLike, iterate, MessageIterator } from "./messages.ts";
+import { DONE, iterate, MessageIterator } from "./messages.ts";
 import { Method } from "./method.ts";
 import { enter } from "./running.ts";
 import { ServerCall } from "./server_call.ts";
 import { type AnyService, type Messages, methodsOf, type ServiceHandlers } from "./service.ts";
-import { tell } from "./tell.ts";
+import { isPromiseLike, tell } from "./tell.ts";
 
 /** A handler of any kind of method. */
 export type Handler = (request: unknown, call: ServerCall) => unknown;
@@ -81,8 +81,11 @@ export class Router {
             `for its method ${method.name}`,
         );
       }
-      const bound: Handler = (request, call) =>
-        enter(call, () => handler.call(handlers, request, call.context));
+      const bound: Handler = (request, call) => {
+        const result = enter(call, () => handler.call(handlers, request, call.context));
+        if (isPromiseLike(result)) call.work = result;
+        return result;
+      };
       routes.set(method.name, { method, handler: this.#intercepted(bound) });
     }
     this.#services.set(typeName, routes);
@@ -137,6 +140,7 @@ class RunningMessages extends MessageIterator<unknown> {
     if (this.#done) return DONE;
     try {
       const next = enter(this.#call, () => this.#iterator.next());
+      if (isPromiseLike(next)) this.#call.work = next;
       const result = await this.#call.whileRunning(Promise.resolve(next));
       this.#done ||= result.done === true;
       return result;
@@ -149,7 +153,11 @@ class RunningMessages extends MessageIterator<unknown> {
   protected stop(): void {
     if (this.#done) return;
     this.#done = true;
-    tell(() => this.#iterator.return?.());
+    tell(() => {
+      const stopped = this.#iterator.return?.();
+      if (isPromiseLike(stopped)) this.#call.work = stopped;
+      return stopped;
+    });
   }
 }
 

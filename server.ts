@@ -20,14 +20,13 @@ import { Deadlines } from "./deadlines.ts";
 import type { Interceptor } from "./interceptor.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
 import { accepted, type ByteListener, listen, listenLater } from "./listen.ts";
-import { isPromiseLike } from "./messages.ts";
 import { Router } from "./router.ts";
 import { runningCall } from "./running.ts";
 import { ServerConnection, type ServerHost } from "./server_connection.ts";
 import { checkSignal } from "./signal.ts";
 import { type Stats, Tally } from "./stats.ts";
 import type { Stream } from "./stream.ts";
-import { tell } from "./tell.ts";
+import { isPromiseLike, tell } from "./tell.ts";
 import { checkTime, Timers } from "./timer.ts";
 import type { SocketMode } from "./unix_listener.ts";
 
@@ -167,6 +166,7 @@ export class Server implements AsyncDisposable {
       tally: this.#tally,
       limits: resolveLimits(options.limits),
       timers: this.#timers,
+      running: 0,
       report: (error, method) => this.#report(error, method),
       disconnected: (connection) => {
         this.#connections.delete(connection);
@@ -345,6 +345,16 @@ export class Server implements AsyncDisposable {
   /** Serves one connection until it ends. Never rejects. */
   async #serve(conn: ByteConnection, name: string | undefined): Promise<void> {
     if (this.#closed || this.#draining) return tell(() => conn.close());
+    const { connections } = this.#host.limits;
+    if (this.#connections.size >= connections) {
+      this.#report(
+        new Error(
+          `Cannot take another connection: there are ${connections}, ` +
+            `which is the most that limits.connections allows`,
+        ),
+      );
+      return tell(() => conn.close());
+    }
     const connection = new ServerConnection(conn, name, this.#host);
     this.#connections.add(connection);
     if (this.#unref) connection.connection.unref();

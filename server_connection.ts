@@ -22,18 +22,13 @@ import {
   writeHeader,
 } from "./framing.ts";
 import type { Limits } from "./limits.ts";
-import {
-  decodeMessage,
-  encodeMessage,
-  isPromiseLike,
-  ReceivedMessages,
-  sendMessages,
-} from "./messages.ts";
+import { decodeMessage, encodeMessage, ReceivedMessages, sendMessages } from "./messages.ts";
 import type { Method } from "./method.ts";
 import { type Handler, type Router, unknownMethod } from "./router.ts";
 import { type CallHost, DEADLINE_PASSED, ServerCall, type ServerKeeper } from "./server_call.ts";
 import type { ConnectionInfo, Messages } from "./service.ts";
 import { Code, OK, RpcError, type Status, statusError, statusOf } from "./status.ts";
+import { isPromiseLike } from "./tell.ts";
 import type { Timers } from "./timer.ts";
 import { NO_BYTES } from "./writer.ts";
 
@@ -45,6 +40,8 @@ export interface ServerHost extends ServerKeeper {
   readonly limits: Readonly<Limits>;
   /** The server's timers. */
   readonly timers: Timers;
+  /** How many handlers run, on all connections. */
+  running: number;
   /** A connection has ended. */
   disconnected(connection: ServerConnection): void;
 }
@@ -64,6 +61,7 @@ export class ServerConnection implements Role, CallHost {
   /** Calls that are refused, and of which interceptors have not heard yet. */
   readonly #refused = new Map<number, ServerCall>();
   readonly #refusing = new Set<Promise<void>>();
+  #running = 0; // handlers, also of calls that are over
   #lastId = 0;
   #unnamed = 0; // refused calls whose id is another one's, too
   #draining = false;
@@ -116,12 +114,8 @@ export class ServerConnection implements Role, CallHost {
     const route = router.find(request.service, request.method);
     const method = typeof route === "string" ? undefined : route.method;
     if (this.#draining) return this.#refuse(streamId, SHUTTING_DOWN, request, method);
-    if (this.connection.calls >= limits.concurrentCalls) {
-      const message = `the connection has ${limits.concurrentCalls} calls in flight, ` +
-        `which is the most`;
-      const status = { code: Code.RESOURCE_EXHAUSTED, message };
-      return this.#refuse(streamId, status, request, method);
-    }
+    const full = this.#full();
+    if (full !== undefined) return this.#refuse(streamId, full, request, method);
     if (typeof route === "string") {
       return this.#refuse(streamId, { code: Code.UNIMPLEMENTED, message: route }, request);
     }
@@ -134,7 +128,30 @@ export class ServerConnection implements Role, CallHost {
     const { clientStreaming } = route.method;
     if (clientStreaming && payload.length > 0) call.push(payload);
     if (!clientStreaming || (flags & FrameFlag.RemoteClosed) !== 0) call.closeRemote();
-    void this.#run(call, route.handler, clientStreaming ? undefined : payload);
+    void this.#start(call, route.handler, clientStreaming ? undefined : payload);
+  }
+
+  /** Why no other handler may run, if that is so. */
+  #full(): Status | undefined {
+    const { limits, running } = this.server;
+    const connection = this.#running >= limits.concurrentCalls;
+    if (!connection && running < limits.serverCalls) return undefined;
+    const message = connection
+      ? `the connection has ${limits.concurrentCalls} calls in flight, which is the most that ` +
+        `limits.concurrentCalls allows`
+      : `the server has ${limits.serverCalls} calls in flight, which is the most that ` +
+        `limits.serverCalls allows`;
+    return { code: Code.RESOURCE_EXHAUSTED, message };
+  }
+
+  /** Runs a call's handler, and counts it until it has settled, be its call over before that. */
+  async #start(call: ServerCall, handler: Handler, payload: Uint8Array | undefined): Promise<void> {
+    this.#running++;
+    this.server.running++;
+    await this.#run(call, handler, payload);
+    if (call.status !== OK && call.work) await ended(call.work);
+    this.#running--;
+    this.server.running--;
   }
 
   /** Runs a handler. Never rejects: what goes wrong is the call's status. */
@@ -288,6 +305,14 @@ export class ServerConnection implements Role, CallHost {
 function deadlineOf(request: Request | undefined): number {
   if (!request || request.timeoutNano <= 0n) return Infinity;
   return performance.now() + Number(request.timeoutNano) / 1e6;
+}
+
+async function ended(work: PromiseLike<unknown>): Promise<void> {
+  try {
+    await work;
+  } catch {
+    // Whoever waits for the call hears of it.
+  }
 }
 
 function invalid(message: string): Status {

@@ -37,7 +37,7 @@ import type { Limits } from "./limits.ts";
 import type { Method } from "./method.ts";
 import type { Tally } from "./stats.ts";
 import type { Status } from "./status.ts";
-import { tell } from "./tell.ts";
+import { isPromiseLike, tell } from "./tell.ts";
 import type { WriteQueue } from "./write_queue.ts";
 
 /** What a call needs of the client or server that it belongs to. */
@@ -82,6 +82,8 @@ export abstract class Stream extends Inbox implements Expirable {
   sizes: MessageSizes | undefined;
   /** Where the messages come from that are being sent. It is told to stop when the call ends. */
   source: AsyncIterator<unknown> | Iterator<unknown> | undefined;
+  /** What this side's code last went on with: it may do so although the call is over. */
+  work: PromiseLike<unknown> | undefined;
   readonly #role: "client" | "server";
   #state: State = "idle";
   #host: StreamHost | undefined;
@@ -233,6 +235,10 @@ export abstract class Stream extends Inbox implements Expirable {
     const { source } = this;
     if (source === undefined) return;
     this.source = undefined;
-    tell(() => source.return?.());
+    tell(() => {
+      const stopped = source.return?.();
+      if (isPromiseLike(stopped)) this.work = Promise.allSettled([this.work, stopped]);
+      return stopped;
+    });
   }
 }

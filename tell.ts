@@ -1,5 +1,5 @@
 /**
- * Calls back a user who only listens.
+ * What users' code gives back: calling it back when it only listens, and knowing a promise.
  *
  * @module
  */
@@ -19,4 +19,15 @@ export function tell<What extends unknown[]>(
   } catch {
     // As above.
   }
+}
+
+/**
+ * Whether a value is to be awaited.
+ *
+ * @param value Anything.
+ * @returns `true` for a promise, of whatever make.
+ */
+export function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value &&
+    typeof value.then === "function";
 }

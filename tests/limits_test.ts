@@ -5,6 +5,8 @@ Deno.test("resolveLimits() gives the documented defaults", () => {
   deepEqual(resolveLimits(), {
     messageBytes: 4_194_304,
     concurrentCalls: 10_000,
+    serverCalls: 20_000,
+    connections: 10_000,
     streamQueueBytes: 1_048_576,
     connectionQueueBytes: 8_388_608,
     stallTimeoutMs: 5_000,

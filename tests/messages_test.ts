@@ -6,7 +6,6 @@ import {
   decodeMessage,
   DONE,
   encodeMessage,
-  isPromiseLike,
   iterate,
   MessageIterator,
   ReceivedMessages,
@@ -15,6 +14,7 @@ import {
 import { runningCall } from "../running.ts";
 import type { Messages } from "../service.ts";
 import { Code, OK, RpcError } from "../status.ts";
+import { isPromiseLike } from "../tell.ts";
 import { turn } from "../timer.ts";
 import { recycle } from "../writer.ts";
 import { Host, isSettled, LOST, settle, TestStream } from "./stand_ins.ts";

@@ -60,7 +60,8 @@ class Bed implements ServerHost {
   readonly limits: Readonly<Limits>;
   readonly router: Router;
   readonly connection: ServerConnection;
-  readonly running: Promise<void>;
+  readonly reading: Promise<void>;
+  running = 0;
   readonly reported: [error: unknown, method: string | undefined][] = [];
   disconnections = 0;
 
@@ -71,7 +72,7 @@ class Bed implements ServerHost {
     this.limits = resolveLimits(limits);
     this.router = new Router(interceptors).service(Svc, { ...handlers, ...own });
     this.connection = new ServerConnection(this.conn, "unix:///s", this);
-    this.running = this.connection.connection.run();
+    this.reading = this.connection.connection.run();
   }
 
   report(error: unknown, method?: string): void {
@@ -118,7 +119,7 @@ class Bed implements ServerHost {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.connection.connection.close();
-    await this.running;
+    await this.reading;
     equal(this.disconnections, 1);
     equal(this.timers.running, 0);
     equal(this.tally.stats([]).callsInFlight, 0);
@@ -261,7 +262,11 @@ Deno.test("a call more than the limit is refused, one fewer is not", async () =>
   await using bed = new Bed({ get: NEVER }, { limits: { concurrentCalls: 2 } });
   for (const id of [1, 3, 5]) await bed.request(id);
   deepEqual(bed.answers(), [
-    [5, Code.RESOURCE_EXHAUSTED, "the connection has 2 calls in flight, which is the most"],
+    [
+      5,
+      Code.RESOURCE_EXHAUSTED,
+      "the connection has 2 calls in flight, which is the most that limits.concurrentCalls allows",
+    ],
   ]);
   equal(bed.streams.size, 2);
 });
@@ -651,7 +656,7 @@ Deno.test("refused calls that share an id end with the connection, all of them",
   for (const id of [1, 1, 2, 2, 2]) await bed.request(id, { method: "No" });
   equal(waits.length, 5);
   bed.connection.connection.close();
-  await bed.running;
+  await bed.reading;
   deepEqual(bed.tally.stats([]).callsFailed, { CANCELLED: 5 });
   for (const wait of waits) wait.resolve();
   await settle();
@@ -673,7 +678,7 @@ Deno.test("a refused call has its deadline, and learns how its connection was lo
   ok(deadline <= performance.now() + 3_600_000);
   equal(never, Infinity);
   bed.conn.fail(new Deno.errors.ConnectionReset("reset"));
-  await bed.running;
+  await bed.reading;
   equal(signal!.reason.code, Code.UNAVAILABLE);
   resolve();
   await settle();
@@ -695,7 +700,7 @@ Deno.test("a refused call whose interceptors wait ends with the connection", asy
   await bed.request(1, { method: "No" });
   equal(bed.tally.stats([]).callsInFlight, 1);
   bed.connection.connection.close();
-  await bed.running;
+  await bed.reading;
   deepEqual(bed.tally.stats([]).callsFailed, { CANCELLED: 1 });
   waits[0]!.resolve();
   await settle();
@@ -711,7 +716,7 @@ Deno.test("calls of a client that has half-closed are finished while it is there
   equal(bed.conn.sink.writes.length, 4); // the server has asked whether the client is there
   bed.conn.sink.writes.length = 0;
   resolve(new Uint8Array([9]));
-  await bed.running;
+  await bed.reading;
   deepEqual(bed.answers(), [[1, 9]]);
   deepEqual(bed.reported, []);
 });
@@ -735,9 +740,9 @@ Deno.test("what is answered leaves before a connection without calls ends", asyn
   bed.conn.sink.hold();
   await bed.request(1);
   bed.conn.end();
-  equal(await isSettled(bed.running), false);
+  equal(await isSettled(bed.reading), false);
   bed.conn.sink.resume();
-  await bed.running;
+  await bed.reading;
   deepEqual(bed.answers(), [[1]]);
 });
 
@@ -745,7 +750,7 @@ Deno.test("a connection that is lost is reported, with its address and its calls
   await using bed = new Bed({ get: NEVER });
   await bed.request(1);
   bed.conn.fail(new Deno.errors.ConnectionReset("reset"));
-  await bed.running;
+  await bed.reading;
   const [[error, method]] = bed.reported as [[RpcError, undefined]];
   equal(error.message, "UNAVAILABLE: connection to unix:///s lost with 1 call in flight: reset");
   equal(method, undefined);
@@ -767,7 +772,7 @@ Deno.test("drain() refuses new calls, and ends when those in flight have", async
   deepEqual(bed.conn.called, ["closeWrite"]);
   bed.conn.end();
   await drained;
-  await bed.running;
+  await bed.reading;
 });
 
 Deno.test("force() ends all calls with a status that their callers still get", async () => {
@@ -782,7 +787,7 @@ Deno.test("force() ends all calls with a status that their callers still get", a
   ]);
   bed.conn.end();
   await forced;
-  await bed.running;
+  await bed.reading;
 });
 
 Deno.test("drain() waits for the answers to refused calls, too", async () => {
@@ -829,7 +834,7 @@ Deno.test("nothing is sent on a connection that has ended", async () => {
   await bed.request(1);
   const call = bed.streams.get(1)!;
   bed.connection.connection.close();
-  await bed.running;
+  await bed.reading;
   call.expire();
   equal(call.status?.code, Code.CANCELLED);
   deepEqual(bed.answers(), []);

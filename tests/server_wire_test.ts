@@ -473,7 +473,7 @@ Deno.test("the server answers 8 for a call more than it takes, and takes one aga
   deepEqual(await answer(wire.peer), [
     5,
     Code.RESOURCE_EXHAUSTED,
-    "the connection has 2 calls in flight, which is the most",
+    "the connection has 2 calls in flight, which is the most that limits.concurrentCalls allows",
   ]);
   gates[0]!.resolve();
   deepEqual(await answer(wire.peer), [1, 0, ""]);
