@@ -110,8 +110,7 @@ export class ServerConnection implements Role, CallHost {
     } catch (error) {
       return this.#refuse(streamId, invalid(`unmarshal request error: ${statusOf(error).message}`));
     }
-    const { router, limits } = this.server;
-    const route = router.find(request.service, request.method);
+    const route = this.server.router.find(request.service, request.method);
     const method = typeof route === "string" ? undefined : route.method;
     if (this.#draining) return this.#refuse(streamId, SHUTTING_DOWN, request, method);
     const full = this.#full();

@@ -2,25 +2,17 @@
 
 /** Files whose behaviour is tested by other tests than their own, and those tests. */
 const OTHERS: Record<string, string[]> = {
-  "backlog.ts": ["backpressure", "streams_wire"],
-  "call.ts": ["unary", "client_wire", "streams", "streams_wire"],
   "client.ts": ["unary", "client_wire", "streams", "reconnect"],
-  "client_connection.ts": ["client_wire", "streams_wire", "reconnect"],
+  "client_connections.ts": ["redial", "reconnect", "client_close"],
   "codec.ts": ["protobuf", "service"],
-  "connection.ts": ["client_wire", "server_wire", "streams_wire", "backpressure"],
-  "context.ts": ["server_wire", "unary"],
-  "deadline.ts": ["unary", "client_wire", "server_wire"],
-  "dial.ts": ["reconnect", "client_wire"],
-  "logger.ts": ["interceptor"],
-  "messages.ts": ["streams", "streams_wire"],
-  "reader.ts": ["envelope"],
-  "retry.ts": ["interceptor"],
-  "router.ts": ["service"],
-  "server.ts": ["server_wire", "shutdown", "streams_wire"],
-  "server_connection.ts": ["server_wire", "shutdown", "streams_wire"],
-  "signal.ts": ["unary", "streams"],
-  "stream.ts": ["streams_wire", "streams", "backpressure"],
-  "timer.ts": ["unary", "reconnect", "shutdown"],
+  "dial.ts": ["redial"],
+  "interceptor.ts": ["intercepted"],
+  "logger.ts": ["refused"],
+  "method.ts": ["service", "unary"],
+  "protobuf.ts": ["kept_bytes"],
+  "running.ts": ["shutdown_handler"],
+  "server.ts": ["server_wire", "shutdown", "streams_wire", "running_handlers"],
+  "tell.ts": ["messages", "unary"],
 };
 
 /**
