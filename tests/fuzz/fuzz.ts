@@ -4,10 +4,19 @@ import fc from "fast-check";
 import { codegen } from "./codegen.ts";
 import { requests, responses } from "./envelope.ts";
 import { frames } from "./frames.ts";
+import { model } from "./model.ts";
 import { clients, servers } from "./roles.ts";
 import { attempt, type Target } from "./target.ts";
 
-export const targets: readonly Target[] = [frames, requests, responses, servers, clients, codegen];
+export const targets: readonly Target[] = [
+  frames,
+  requests,
+  responses,
+  servers,
+  clients,
+  model,
+  codegen,
+];
 
 /** Inputs that broke something once, as hexadecimal text: `<target>-<digest>.hex`. */
 export const REGRESSIONS = new URL("regressions/", import.meta.url);
