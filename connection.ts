@@ -56,7 +56,8 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   readonly #timers: Timers;
   readonly #decoder: FrameDecoder;
   readonly #stall: Stall;
-  readonly #done = Promise.withResolvers<void>();
+  readonly #read = Promise.withResolvers<void>(); // settles when nothing is read any more
+  readonly #ended = Promise.withResolvers<void>();
   #closed = false;
   #finishing = false; // what still comes is dropped
   #inputEnded = false;
@@ -162,7 +163,8 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
       if (this.#finishing) this.close();
       else this.fail(cause);
     }
-    this.#done.resolve();
+    this.#read.resolve();
+    await this.#ended.promise; // what finishes may still have something to send
   }
 
   async #endOfInput(): Promise<void> {
@@ -214,6 +216,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     this.#watch?.stop();
     this.look();
     this.#role.ended(failure);
+    this.#ended.resolve();
   }
 
   /**
@@ -232,7 +235,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     if (this.queue.idle && !this.queue.over && !this.#inputEnded && closeWrite) {
       try {
         await closeWrite.call(this.#conn);
-        await this.#timers.settled(this.#done.promise, lingerMs);
+        await this.#timers.settled(this.#read.promise, lingerMs);
       } catch {
         // The peer has gone.
       }

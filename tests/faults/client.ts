@@ -16,7 +16,7 @@ if (task === "dial") {
     const { code, message } = error as RpcError;
     console.log(`failed: ${error instanceof RpcError} ${code} ${message}`);
   }
-  clients.shift()!.close();
+  await clients.shift()![Symbol.asyncDispose]();
   clients.push(await connect({ path }));
   const { text } = await clients.at(-1)!.service(TestService).echo({ text: "again" });
   console.log(`answered: ${text}`);
