@@ -196,7 +196,7 @@ Deno.test("cli: call ends quietly when nobody reads its output", async () => {
   const command = [...bed.args("Count", `{"count":100000}`)].map((arg) => `'${arg}'`).join(" ");
   const program = CLI.map((arg) => `'${arg}'`).join(" ");
   const { code, stdout, stderr } = await run(["-c", `${program} ${command} | head -n 1`], {
-    program: ["bash"],
+    program: ["sh"],
   });
   deepEqual({ code, stdout, stderr }, { code: 0, stdout: "{}\n", stderr: "" });
 });

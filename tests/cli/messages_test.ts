@@ -2,7 +2,7 @@
 
 import { deepEqual, equal, match } from "node:assert/strict";
 import { TestBed } from "../fixture.ts";
-import { run, Running, SchemaFolder, SERVICE } from "./command.ts";
+import { only, run, Running, SchemaFolder, SERVICE } from "./command.ts";
 
 const PROTO = `syntax = "proto3";
 package all;
@@ -106,16 +106,17 @@ Deno.test("cli: messages of all kinds of fields pass as JSON, and print as text"
       "all.S/Watch": { responses: [{ s: "1" }, { s: "2" }] },
     }),
   );
-  await using mock = new Running(["serve", folder.path, "-p", proto, "-r", replies]);
+  const buf = only(folder); // it has google/protobuf, which protoc may not have
+  await using mock = new Running(["serve", folder.path, "-p", proto, "-r", replies], buf);
   await mock.told(/serving on/);
   const call = (method: string, json: string, ...rest: string[]) =>
-    run(["call", folder.path, method, json, "-p", proto, ...rest]);
+    run(["call", folder.path, method, json, "-p", proto, ...rest], buf);
   const [json, text, stream, inner, template] = await Promise.all([
     call("all.S/Get", "{}"),
     call("all.S.Get", "{}", "-o", "text"),
     call("/all.S/Watch", "{}", "-o", "text"),
     call("all.S/Get", `{"trees":[{"name":"inner"}]}`),
-    run(["describe", "all.All", "--template", "-p", proto]),
+    run(["describe", "all.All", "--template", "-p", proto], buf),
   ]);
   equal(json.stderr, "");
   deepEqual(JSON.parse(json.stdout), ALL);
