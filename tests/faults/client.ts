@@ -2,10 +2,12 @@
 
 import { connect, RpcError } from "@ttrpc/ttrpc";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
+import { prepareSignals } from "./signals.ts";
 
 const [path, task] = Deno.args as [string, string];
 
 if (task === "dial") {
+  prepareSignals();
   console.log("ready");
   const clients = [];
   const spare = Deno.openSync("/dev/null");

@@ -3,6 +3,7 @@
 import { serve } from "@ttrpc/ttrpc";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { testHandlers } from "../fixture.ts";
+import { prepareSignals } from "./signals.ts";
 
 /** What the server tells of itself. */
 export interface Report {
@@ -15,6 +16,7 @@ export interface Report {
 }
 
 if (import.meta.main) {
+  prepareSignals();
   const server = serve({
     path: Deno.args[0]!,
     onListen: () => console.log("ready"),
