@@ -23,8 +23,10 @@ Deno.test("a call counts as started, and watches its deadline and its signal", (
   const keeper = new TestKeeper();
   const counted = new CountedSignal();
   const settings = { deadline: 123, timeoutMs: 5, signal: counted.signal };
-  const call = clientCall("unary", settings, {}, keeper);
+  const payload = Uint8Array.of(1);
+  const call = clientCall("unary", settings, { payload }, keeper);
   equal(call.status, undefined);
+  equal(call.request?.payload, payload);
   equal(call.deadline, 123);
   equal(keeper.tally.stats([]).callsInFlight, 1);
   deepEqual(keeper.deadlines.noted, [["add", 123]]);

@@ -252,7 +252,7 @@ Deno.test("a Response ends a call of one response with its message, be it empty"
 
 Deno.test("a Response ends a stream with a last message, if it has one", async () => {
   for (const kind of ["server_streaming", "bidi_streaming"] as const) {
-    for (const payload of [PAYLOAD, new Uint8Array(0)]) {
+    for (const payload of [PAYLOAD, Uint8Array.of(0), new Uint8Array(0)]) {
       const bench = new TestClientConnection();
       const call = bench.open(kind);
       await bench.receive(data(1, 0, 9), responseBytes(1, { payload }));
@@ -426,6 +426,37 @@ Deno.test("close() waits a tenth of a second for what cannot be written", async 
   deepEqual(bench.conn.called, ["close"]);
   bench.conn.sink.resume();
   await bench.running;
+});
+
+Deno.test("close() with a call in flight is at once, also when a server has answered what nobody asked", async () => {
+  const bench = new TestClientConnection();
+  const call = bench.open();
+  await bench.receive(responseBytes(99));
+  bench.client.close();
+  deepEqual(bench.conn.called, ["close"]);
+  equal(call.status?.code, Code.CANCELLED);
+  await bench.running;
+});
+
+Deno.test("close() after a write has failed is what later calls hear of", async () => {
+  const bench = new TestClientConnection();
+  bench.conn.writeError = new Error("broken pipe");
+  bench.open();
+  await settle();
+  bench.client.close();
+  deepEqual(bench.open().status, closedStatus("server.sock"));
+  await bench.running;
+});
+
+Deno.test("a call on a connection that its owner has closed is told that it is closed", async () => {
+  const bench = new TestClientConnection();
+  bench.client.connection.close();
+  deepEqual(bench.open().status, closedStatus("server.sock"));
+  await bench.running;
+});
+
+Deno.test("a server may not start calls", () => {
+  equal(new TestClientConnection().client.accepts, false);
 });
 
 // What has to come until the server is known not to work on a call any more.

@@ -150,7 +150,10 @@ Deno.test("name() tells names apart, whatever it has read before", () => {
   // differ from another in one byte only, at the start, in the middle or at the end.
   const names: string[] = [];
   for (let i = 0; i < 600; i++) names.push(`${i % 10}.pkg.Service${i}`, `Method${i}${i % 7}`);
-  for (const first of "abc") for (const last of "abc") names.push(`${first}same${last}`);
+  for (let code = 0x21; code < 0x7f; code++) {
+    const byte = String.fromCharCode(code);
+    names.push(`${byte}.same`, `same.${byte}.same`, `same.${byte}`);
+  }
   names.push("", "a", "aa", "aaa", "a".repeat(128), "b" + "a".repeat(127));
   const data = names.map((name) => field(name));
   for (let round = 0; round < 3; round++) {
