@@ -5,7 +5,7 @@ import { type ClientCall, deadlineStatus } from "../client_call.ts";
 import { FrameFlag, FrameType } from "../framing.ts";
 import { Code, OK, RpcError } from "../status.ts";
 import { clientCall, outline, TestKeeper } from "./client_stand_ins.ts";
-import { CountedSignal } from "./fake_clock.ts";
+import { CountedSignal } from "./counted_signal.ts";
 import { Host, KINDS, settle } from "./stand_ins.ts";
 
 const HALF_CLOSE = [7, FrameType.Data, FrameFlag.RemoteClosed | FrameFlag.NoData];
@@ -83,7 +83,7 @@ Deno.test("an abort ends a call with the signal's reason, and a timeout with DEA
     const counted = new CountedSignal();
     const { call } = sentCall("unary", { signal: counted.signal });
     const reason = new DOMException("it was", name);
-    counted.abort(reason);
+    counted.controller.abort(reason);
     equal(call.status?.code, code);
     equal(call.status?.cause, reason);
     equal(counted.listeners, 0);
@@ -247,7 +247,7 @@ Deno.test("sendAll() leaves the messages alone that come after an abort", async 
   };
   const sent = call.sendAll({ [Symbol.asyncIterator]: () => iterator });
   await settle();
-  counted.abort();
+  counted.controller.abort();
   deepEqual(returned, ["return"]);
   resolve({ done: false, value: Uint8Array.of(1) });
   await sent;

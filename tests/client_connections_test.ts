@@ -1,6 +1,6 @@
 // The connections of a client: lost ones, used up ones, and those that follow them.
 
-import { deepEqual, equal, ok, rejects } from "node:assert/strict";
+import { deepEqual, equal, ok } from "node:assert/strict";
 import type { ByteConnection } from "../address.ts";
 import type { CallSettings } from "../call_options.ts";
 import type { ClientCall } from "../client_call.ts";
@@ -22,6 +22,8 @@ interface Setup {
   reconnects?: boolean;
   firstId?: number;
   name?: string | undefined;
+  /** Whether an attempt ends when it is given up. */
+  heeds?: boolean;
   onClose?: (error?: RpcError) => void;
 }
 
@@ -35,19 +37,22 @@ class Bench {
   /** The connections, in the order they were made. */
   readonly conns = [new ScriptedConnection()];
   readonly connections: ClientConnections;
+  /** How many connections the pauses between attempts know of. */
+  connected = 0;
   readonly #attempts: PromiseWithResolvers<ByteConnection>[] = [];
 
   constructor(setup: Setup = {}) {
-    const { dials = true, reconnects = true, ...rest } = setup;
+    const { dials = true, reconnects = true, heeds = true, ...rest } = setup;
     this.keeper.deadlines.close = () => void this.deadlinesClosed++;
     const dial = (signal: AbortSignal) => {
       const attempt = Promise.withResolvers<ByteConnection>();
-      signal.addEventListener("abort", () => attempt.reject(signal.reason));
+      if (heeds) signal.addEventListener("abort", () => attempt.reject(signal.reason));
       this.#attempts.push(attempt);
       return attempt.promise;
     };
     // Without pauses, but for the test of them.
     const again = new Reconnect(dial, { initialDelayMs: 0, maxDelayMs: 0 }, this.timers);
+    again.connected = () => void this.connected++;
     this.connections = new ClientConnections(this.conns[0]!, {
       name: "server.sock",
       limits: resolveLimits(undefined),
@@ -65,12 +70,13 @@ class Bench {
     return this.#attempts.length;
   }
 
-  /** Lets the last attempt succeed. */
-  async connect(): Promise<ScriptedConnection> {
+  /** Lets the last attempt succeed, and does something before anybody knows. */
+  async connect(before?: () => void): Promise<ScriptedConnection> {
     const conn = new ScriptedConnection();
     this.conns.push(conn);
     await this.timers.pass(0);
     this.#attempts.at(-1)!.resolve(conn);
+    before?.();
     await settle();
     return conn;
   }
@@ -402,19 +408,50 @@ Deno.test("close() during an attempt gives it up, and is over when that is", asy
   equal(await isSettled(bench.connections.ended), true);
 });
 
-Deno.test("a connection that is made after close() all the same is closed", async () => {
-  const bench = new Bench();
+Deno.test("a connection that is made all the same is closed", async () => {
+  for (const heeds of [true, false]) {
+    const bench = new Bench({ heeds });
+    await bench.lose();
+    const call = bench.start();
+    const conn = await bench.connect(() => bench.connections.close());
+    deepEqual(conn.called, ["closeWrite"]);
+    equal(call.status?.code, Code.CANCELLED);
+    await bench.timers.pass(100);
+    deepEqual(conn.called, ["closeWrite", "close"]);
+    await bench.connections.ended;
+    deepEqual(bench.ids(1), []);
+  }
+});
+
+Deno.test("an attempt that does not end when it is given up is waited for", async () => {
+  const bench = new Bench({ heeds: false });
   await bench.lose();
-  const calls = [bench.start()];
-  // The attempt succeeds, and the client is closed before it gets the connection.
-  const conn = bench.connect();
+  const call = bench.start();
   await bench.timers.pass(0);
   bench.connections.close();
-  const made = await conn;
-  await bench.timers.pass(1_000);
+  equal(call.status?.code, Code.CANCELLED);
+  equal(await isSettled(bench.connections.ended), false);
+  await bench.refuse(new Error("too late"));
   await bench.connections.ended;
-  deepEqual(codes(calls), [Code.CANCELLED]);
-  ok(made.called.length === 0 || made.called.includes("close"), `${made.called}`);
+});
+
+Deno.test("close() of connections that cannot be followed by others ends them", async () => {
+  const bench = new Bench({ dials: false });
+  const call = bench.start();
+  await bench.close();
+  equal(call.status?.code, Code.CANCELLED);
+  deepEqual(bench.conns[0]!.called, ["close"]);
+});
+
+Deno.test("the pauses between attempts know of every connection, also of the first", async () => {
+  const bench = new Bench();
+  equal(bench.connected, 1);
+  await bench.lose();
+  bench.start();
+  equal(bench.connected, 1);
+  await bench.connect();
+  equal(bench.connected, 2);
+  await bench.close();
 });
 
 Deno.test("close() keeps calls for which there is no stream id from dialling", async () => {
@@ -426,10 +463,11 @@ Deno.test("close() keeps calls for which there is no stream id from dialling", a
   queue.send(1 << 18);
   const calls = [bench.start(), bench.start()];
   bench.connections.close();
-  await bench.timers.pass(1_000);
-  await bench.connections.ended;
   sink.resume();
   await settle();
+  deepEqual(calls[1]!.status, closedStatus("server.sock"));
+  await bench.timers.pass(1_000);
+  await bench.connections.ended;
   deepEqual(codes(calls), [Code.CANCELLED, Code.CANCELLED]);
   equal(bench.attempts, 0);
   equal(bench.keeper.waiting.size, 0);
@@ -507,25 +545,4 @@ Deno.test("connections have no name if the client has none", async () => {
   const call = bench.start();
   await bench.close();
   equal(call.status?.message, "the connection is closed");
-});
-
-Deno.test("attempts come after pauses, the first of them soon after a long connection", async () => {
-  const timers = new FakeTimers();
-  const dialled: number[] = [];
-  const again = new Reconnect(
-    () => {
-      dialled.push(dialled.length);
-      return Promise.reject(new Error("nobody there"));
-    },
-    { initialDelayMs: 1_000, maxDelayMs: 1_000 },
-    timers,
-  );
-  await rejects(again.attempt());
-  const second = again.attempt();
-  second.catch(() => {});
-  await timers.pass(499);
-  equal(dialled.length, 1);
-  await timers.pass(501);
-  equal(dialled.length, 2);
-  await rejects(second, /nobody there/);
 });

@@ -93,35 +93,3 @@ export class FakeClock implements Disposable {
     for (const restore of this.#restore) restore();
   }
 }
-
-/** An abort signal that counts its listeners. */
-export class CountedSignal {
-  readonly #controller = new AbortController();
-  #listeners = 0;
-
-  constructor() {
-    const { signal } = this.#controller;
-    const { addEventListener, removeEventListener } = signal;
-    signal.addEventListener = (...args: Parameters<typeof addEventListener>) => {
-      this.#listeners++;
-      addEventListener.apply(signal, args);
-    };
-    signal.removeEventListener = (...args: Parameters<typeof removeEventListener>) => {
-      this.#listeners--;
-      removeEventListener.apply(signal, args);
-    };
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  /** How many were added, less those that were removed. */
-  get listeners(): number {
-    return this.#listeners;
-  }
-
-  abort(reason?: unknown): void {
-    this.#controller.abort(reason);
-  }
-}

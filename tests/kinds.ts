@@ -14,6 +14,8 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { EchoRequestSchema, TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import type { TestHandlers } from "./fixture.ts";
 
+export { CountedSignal } from "./counted_signal.ts";
+
 /** The kinds of call. */
 export const KINDS = [
   "unary",
@@ -114,26 +116,6 @@ export async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) {
     if (performance.now() > end) throw new Error(`It did not come to ${isSo}`);
     await soon();
-  }
-}
-
-/** A signal, and how many listen to it. */
-export class CountedSignal {
-  readonly controller = new AbortController();
-  readonly signal: AbortSignal = this.controller.signal;
-  listeners = 0;
-
-  constructor() {
-    const { signal } = this;
-    const { addEventListener, removeEventListener } = signal;
-    signal.addEventListener = (...parameters: Parameters<typeof addEventListener>) => {
-      this.listeners++;
-      addEventListener.apply(signal, parameters);
-    };
-    signal.removeEventListener = (...parameters: Parameters<typeof removeEventListener>) => {
-      this.listeners--;
-      removeEventListener.apply(signal, parameters);
-    };
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { type Abortable, checkSignal, unwatchSignal, watchSignal } from "../signal.ts";
-import { CountedSignal } from "./fake_clock.ts";
+import { CountedSignal } from "./counted_signal.ts";
 
 function entries(...names: string[]): { all: Abortable[]; told: string[] } {
   const told: string[] = [];
@@ -15,7 +15,7 @@ Deno.test("watchSignal() tells everything that watches a signal, in order, with 
   for (const entry of all) watchSignal(counted.signal, entry);
   equal(counted.listeners, 1);
   deepEqual(told, []);
-  counted.abort();
+  counted.controller.abort();
   deepEqual(told, ["a", "b", "c"]);
 });
 
@@ -24,7 +24,7 @@ Deno.test("watchSignal() tells signals apart", () => {
   const { all: [a, b], told } = entries("a", "b");
   watchSignal(one.signal, a!);
   watchSignal(other.signal, b!);
-  other.abort();
+  other.controller.abort();
   deepEqual(told, ["b"]);
 });
 
@@ -33,7 +33,7 @@ Deno.test("watchSignal() tells once what was added twice", () => {
   const { all: [a], told } = entries("a");
   watchSignal(counted.signal, a!);
   watchSignal(counted.signal, a!);
-  counted.abort();
+  counted.controller.abort();
   deepEqual(told, ["a"]);
 });
 
@@ -48,7 +48,7 @@ Deno.test("unwatchSignal() tells no more, and the last one takes the listener aw
   equal(counted.listeners, 0);
   watchSignal(counted.signal, a!);
   equal(counted.listeners, 1);
-  counted.abort();
+  counted.controller.abort();
   deepEqual(told, ["a"]);
 });
 
@@ -60,7 +60,7 @@ Deno.test("unwatchSignal() of what does not watch does nothing", () => {
   watchSignal(counted.signal, a!);
   unwatchSignal(counted.signal, b!);
   equal(counted.listeners, 1);
-  counted.abort();
+  counted.controller.abort();
   deepEqual(told, ["a"]);
 });
 
@@ -77,7 +77,7 @@ Deno.test("what is told may stop watching, for itself and for others", () => {
   };
   watchSignal(counted.signal, first);
   watchSignal(counted.signal, late);
-  counted.abort();
+  counted.controller.abort();
   deepEqual(told, ["first"]);
   equal(counted.listeners, 0);
 });

@@ -2,7 +2,8 @@
 
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { checkTime, delay, spend, Timers, turn } from "../timer.ts";
-import { CountedSignal, FakeClock } from "./fake_clock.ts";
+import { CountedSignal } from "./counted_signal.ts";
+import { FakeClock } from "./fake_clock.ts";
 import { isSettled } from "./stand_ins.ts";
 
 Deno.test("checkTime() takes numbers of milliseconds, and no bound for none", () => {
@@ -138,7 +139,7 @@ Deno.test("pause() ends with its signal, and leaves no timer and no listener", a
   const counted = new CountedSignal();
   const pause = new Timers().pause(10, counted.signal);
   equal(counted.listeners, 1);
-  counted.abort();
+  counted.controller.abort();
   await pause;
   equal(counted.listeners, 0);
   deepEqual(clock.delays, []);
