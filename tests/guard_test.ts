@@ -150,6 +150,7 @@ Deno.test("attempt() takes a shorter time, and neither a longer one nor none", a
   await clock.pass(30);
   deepEqual(times(50), [50, deadline]); // the same, though it would be longer now
   deepEqual(times(30), [50, deadline]);
+  deepEqual(times(20), [50, deadline]);
   deepEqual(times(10), [10, clock.now + 10]);
 });
 
@@ -345,6 +346,23 @@ Deno.test("first() settles as its promise does", async () => {
   await rejects(guard.first(Promise.reject(error)), error);
 });
 
+Deno.test("first() keeps nothing of a promise that has settled", async () => {
+  const sets = new Set<Set<unknown>>();
+  const { add } = Set.prototype;
+  Set.prototype.add = function (value) {
+    if (typeof value === "function") add.call(sets, this);
+    return add.call(this, value);
+  };
+  try {
+    const guard = new TestClient().guard();
+    await guard.first(Promise.resolve());
+    await rejects(guard.first(Promise.reject(new Error("no"))));
+    deepEqual([...sets].map(({ size }) => size), [0]);
+  } finally {
+    Set.prototype.add = add;
+  }
+});
+
 Deno.test("first() settles at once when the call is over, and keeps quiet about what comes later", async () => {
   const guard = new TestClient().guard();
   const { promise, reject } = Promise.withResolvers<never>();
@@ -537,6 +555,17 @@ Deno.test("a stream that fails between messages says so once", async () => {
   await rejects(responses.next(), { code: Code.UNKNOWN, rawMessage: "no more" });
   deepEqual(await responses.next(), { done: true, value: undefined });
   deepEqual(client.calls.map(({ status }) => status?.code), [Code.CANCELLED]);
+  equal(client.guards.size, 0);
+});
+
+Deno.test("a stream that fails before it has begun says so once, and harms nobody who does not ask", async () => {
+  const client = new TestClient();
+  const fails: Interceptor = () => () => Promise.reject(new Error("no"));
+  stream(client, undefined, fails); // and nobody asks
+  const responses = stream(client, undefined, fails);
+  await settle();
+  await rejects(responses.next(), { code: Code.UNKNOWN });
+  deepEqual(await responses.next(), { done: true, value: undefined });
   equal(client.guards.size, 0);
 });
 
