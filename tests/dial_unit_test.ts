@@ -115,7 +115,10 @@ Deno.test("dial() refuses what is no connection", async () => {
 Deno.test("dial() refuses options that make no sense", async () => {
   using bench = new Bench(CONN);
   await rejects(bench.dial({ timeoutMs: NaN }), RangeError);
-  await rejects(bench.dial({ signal: {} as AbortSignal }), TypeError);
+  await rejects(bench.dial({ signal: {} as AbortSignal }), {
+    name: "TypeError",
+    message: "Cannot use what was given as a signal: it is not an AbortSignal",
+  });
   deepEqual(bench.dialled, []);
 });
 
@@ -148,6 +151,7 @@ Deno.test("dial() with waitForReady waits for what may be there soon, and for no
     new Error("x"),
     new Deno.errors.PermissionDenied(),
     new RpcError(Code.NOT_FOUND, "x"),
+    Object.assign(new Error("x"), { code: Code.UNAVAILABLE }),
     new Deno.errors.TimedOut(),
   ];
   for (const error of others) {
@@ -196,6 +200,17 @@ Deno.test("dial() without time does not dial", async () => {
   }
 });
 
+Deno.test("dial() with little time dials", async () => {
+  using bench = new Bench(CONN);
+  equal(await bench.dial({ timeoutMs: 1 }), CONN);
+});
+
+Deno.test("dial() has a name for a server that has none", async () => {
+  const conn = dial({ dial: () => Promise.reject(new Error("no")) }, {}, new Timers());
+  await rejects(conn, { rawMessage: /^cannot connect to \w[\w ]+: no$/ });
+  await rejects(conn, ({ rawMessage }) => !rawMessage.includes("undefined"));
+});
+
 Deno.test("dial() with a signal that is aborted does not dial", async () => {
   using bench = new Bench(CONN);
   const reason = new Error("enough");
@@ -219,6 +234,47 @@ Deno.test("dial() leaves an attempt that does not settle, at its time and by its
   await rejects(left, { code: Code.CANCELLED });
   ok(bench.signals.every(({ aborted }) => aborted));
   deepEqual(bench.clock.delays, []);
+});
+
+Deno.test("the reason of an abort is no try that has failed", async () => {
+  using bench = new Bench("nothing");
+  const { signal, controller } = new CountedSignal();
+  const conn = bench.dial({ signal, waitForReady: true });
+  await settle();
+  const reason = new RpcError(Code.UNAVAILABLE, "over");
+  controller.abort(reason);
+  await rejects(conn, {
+    rawMessage: "cannot connect to x.sock: the caller gave up: over",
+    cause: reason,
+  });
+});
+
+Deno.test("attempts that have failed do not listen to the signal any more", async () => {
+  using clock = new FakeClock();
+  let attempts = 0;
+  let listeners = 1; // of the first attempt
+  const watch = (signal: AbortSignal) => {
+    const { addEventListener, removeEventListener } = signal;
+    signal.addEventListener = (...given: Parameters<typeof addEventListener>) => {
+      listeners++;
+      addEventListener.apply(signal, given);
+    };
+    signal.removeEventListener = (...given: Parameters<typeof removeEventListener>) => {
+      listeners--;
+      removeEventListener.apply(signal, given);
+    };
+  };
+  const dialler = {
+    dial: (signal: AbortSignal) => {
+      if (attempts++ === 0) watch(signal);
+      equal(listeners, 1);
+      return attempts < 5 ? Promise.reject(NOT_FOUND) : Promise.resolve(CONN);
+    },
+  };
+  const conn = dial(dialler, { waitForReady: true }, new Timers());
+  await clock.pass(1_000);
+  equal(await conn, CONN);
+  equal(listeners, 0);
 });
 
 Deno.test("dial() is left during a pause", async () => {

@@ -2,14 +2,16 @@
 
 /** Files whose behaviour is tested by other tests than their own, and those tests. */
 const OTHERS: Record<string, string[]> = {
+  "call_options.ts": ["call_options_unit"],
   "client.ts": ["unary", "client_wire", "streams", "reconnect"],
-  "client_connections.ts": ["redial", "reconnect", "client_close"],
   "codec.ts": ["protobuf", "service"],
-  "dial.ts": ["redial"],
+  "dial.ts": ["dial_unit"],
+  "intercepted.ts": ["guard"],
   "interceptor.ts": ["intercepted"],
   "logger.ts": ["refused"],
   "method.ts": ["service", "unary"],
   "protobuf.ts": ["kept_bytes"],
+  "reconnect.ts": ["reconnect_unit"],
   "running.ts": ["shutdown_handler"],
   "server.ts": ["server_wire", "shutdown", "streams_wire", "running_handlers"],
   "tell.ts": ["messages", "unary"],
