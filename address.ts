@@ -204,6 +204,12 @@ export function isByteConnection(value: unknown): value is ByteConnection {
 }
 
 /**
+ * What a server of this module adds to the path of its socket while it makes it. The system goes on to
+ * know the socket by that name.
+ */
+export const UNFINISHED = ".new/s";
+
+/**
  * What an open connection is called in messages.
  *
  * @param conn The connection.
@@ -216,7 +222,10 @@ export function nameOf(conn: ByteConnection): string | undefined {
       return formatAddress(address as ParsedAddress);
     }
     if (address?.transport === "unix" && address.path) {
-      return formatAddress({ transport: "unix", path: address.path });
+      const path = address.path.endsWith(UNFINISHED)
+        ? address.path.slice(0, -UNFINISHED.length)
+        : address.path;
+      return formatAddress({ transport: "unix", path });
     }
   }
   return undefined;

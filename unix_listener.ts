@@ -11,18 +11,10 @@
  * @module
  */
 
-import { PATH_BYTES } from "./address.ts";
+import { PATH_BYTES, UNFINISHED } from "./address.ts";
 
 /** The permission bits of a socket: a number, or whatever the process's umask leaves. */
 export type SocketMode = number | "umask";
-
-/** What is added to a socket's path while it is made. */
-const PRIVATE = ".new";
-/** The name of the socket in there. */
-const NAME = "s";
-
-/** Bytes that the path of a socket needs beyond its own while it is made. */
-const EXTRA_BYTES = PRIVATE.length + 1 + NAME.length;
 
 /** How long another server may take to start on the same path, in milliseconds. */
 const LONGEST_LOCK_MS = 5_000;
@@ -126,8 +118,8 @@ const TRIES = 3;
 
 /** Makes the socket; `undefined` if something is there. Whoever calls holds the lock. */
 function create(path: string, mode: SocketMode): UnixListener | undefined {
-  const folder = path + PRIVATE;
-  const made = `${folder}/${NAME}`;
+  const made = path + UNFINISHED;
+  const folder = folderOf(made);
   for (let attempt = 1;; attempt++) {
     remove(folder); // of a server that died while it started
     Deno.mkdirSync(folder, { mode: 0o700 });
@@ -204,9 +196,11 @@ function check(path: string, mode: SocketMode): void {
     throw new RangeError(`the mode is ${mode}, not a whole number from 0 to 0o777`);
   }
   const { length } = new TextEncoder().encode(path);
-  if (length > PATH_BYTES - EXTRA_BYTES) {
+  if (length > PATH_BYTES - UNFINISHED.length) {
     throw new RangeError(
-      `its path has ${length} bytes, and a server's socket has ${PATH_BYTES - EXTRA_BYTES} at most`,
+      `its path has ${length} bytes, and a server's socket has ${
+        PATH_BYTES - UNFINISHED.length
+      } at most`,
     );
   }
 }

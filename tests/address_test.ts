@@ -109,6 +109,8 @@ Deno.test("nameOf() names a connection by whichever end has an address", () => {
   equal(nameOf({ ...conn, remoteAddr: unix }), "unix:/x");
   const unnamed = { transport: "unix" } as Deno.UnixAddr;
   equal(nameOf({ ...conn, remoteAddr: unnamed, localAddr: unix }), "unix:/x");
+  // As the system goes on to call the socket of a server of ours.
+  equal(nameOf({ ...conn, remoteAddr: { transport: "unix", path: "/x.new/s" } }), "unix:/x");
   const tcp: Deno.NetAddr = { transport: "tcp", hostname: "h", port: 1 };
   equal(nameOf({ ...conn, remoteAddr: tcp }), "tcp://h:1");
 });
