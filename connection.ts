@@ -230,7 +230,10 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   async finish(flushMs = Infinity, lingerMs = LINGER_MS): Promise<void> {
     this.#finishing = true;
     this.backlog.readToEnd();
-    await this.#timers.settled(this.queue.flushed(), flushMs);
+    const end = performance.now() + flushMs;
+    do { // an answer may come meanwhile to a call that was refused
+      await this.#timers.settled(this.queue.flushed(), end - performance.now());
+    } while (!this.queue.idle && !this.queue.over && performance.now() < end);
     const { closeWrite } = this.#conn;
     if (this.queue.idle && !this.queue.over && !this.#inputEnded && closeWrite) {
       try {

@@ -60,6 +60,7 @@ export class ServerConnection implements Role, CallHost {
   readonly server: ServerHost;
   /** Calls that are refused, and of which interceptors have not heard yet. */
   readonly #refused = new Map<number, ServerCall>();
+  /** Settle when these have ended. */
   readonly #refusing = new Set<Promise<void>>();
   #running = 0; // handlers, also of calls that are over
   #lastId = 0;
@@ -218,12 +219,17 @@ export class ServerConnection implements Role, CallHost {
     const taken = this.connection.streams.has(streamId) || this.#refused.has(streamId);
     const key = taken ? --this.#unnamed : streamId;
     const { queue, backlog } = this.connection;
-    call.attach({ limits, queue, backlog, forget: () => this.#refused.delete(key) });
+    const over = Promise.withResolvers<void>();
+    const forget = () => {
+      this.#refused.delete(key);
+      this.#refusing.delete(over.promise);
+      over.resolve();
+    };
+    this.#refusing.add(over.promise);
+    call.attach({ limits, queue, backlog, forget });
     call.open(streamId);
     this.#refused.set(key, call);
-    const refusing = this.#run(call, NO_HANDLER, undefined);
-    this.#refusing.add(refusing);
-    void refusing.then(() => this.#refusing.delete(refusing));
+    void this.#run(call, NO_HANDLER, undefined);
   }
 
   failCall(call: ServerCall, status: Status): void {

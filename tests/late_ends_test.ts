@@ -79,6 +79,20 @@ Deno.test("a refused call whose interceptors wait is answered before its connect
   await down;
 });
 
+Deno.test("a refused call whose interceptors wait for ever does not hold up a shutdown whose client is gone", async () => {
+  const [near, far] = createConnectionPair();
+  const gate = new Gate();
+  const server = serve(
+    { connection: far, interceptors: [gate.interceptor] },
+    (router) => router.service(TestService, testHandlers),
+  );
+  await near.write(frameBytes({ type: 1, data: requestData({ service: "no.Such" }) }));
+  await gate.reached;
+  const down = server.shutdown();
+  near.close();
+  await down;
+});
+
 Deno.test("a half-closed client gets the answer of a refused call whose interceptors wait", async () => {
   const [near, far] = createConnectionPair();
   const gate = new Gate();
