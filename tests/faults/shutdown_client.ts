@@ -22,6 +22,8 @@ export interface Outcome {
   answered: number;
   /** Calls that ended with UNAVAILABLE. */
   refused: number;
+  /** What they said. */
+  refusals: string[];
   /** What else has happened, and should not have. */
   wrong: string[];
 }
@@ -53,8 +55,10 @@ async function caller(client: Client, task: Task, first: number, outcome: Outcom
       await call(client, task, count);
       outcome.answered++;
     } catch (error) {
-      if (error instanceof RpcError && error.code === Code.UNAVAILABLE) outcome.refused++;
-      else outcome.wrong.push(String(error));
+      if (error instanceof RpcError && error.code === Code.UNAVAILABLE) {
+        outcome.refused++;
+        outcome.refusals.push(error.rawMessage);
+      } else outcome.wrong.push(String(error));
       return;
     }
   }
@@ -68,7 +72,7 @@ if (import.meta.main) {
     rest = lines.pop()!;
     for (const line of lines) {
       const task: Task = JSON.parse(line);
-      const outcome: Outcome = { answered: 0, refused: 0, wrong: [] };
+      const outcome: Outcome = { answered: 0, refused: 0, refusals: [], wrong: [] };
       await using client = await connect(task.address);
       console.log("connected");
       const callers = Array.from(

@@ -29,6 +29,8 @@ export interface Result {
   refused: number;
   /** In how many rounds a client did not get what the server counted. */
   lossy: number;
+  /** What the calls said that were not answered in these rounds. */
+  refusals: Set<string>;
   /** What should not have happened. */
   wrong: string[];
   /** How long a shutdown took at most, in milliseconds. */
@@ -91,6 +93,7 @@ async function round(clients: readonly Child[], rounds: Rounds, at: number, resu
 
   const { callsStarted, callsFailed } = server.stats();
   const served = Object.values(callsFailed).reduce((sum, count) => sum - count, callsStarted);
+  const refusals: string[] = [];
   let answered = 0;
   for (const client of clients) {
     const line = await client.expect(/^outcome /);
@@ -98,10 +101,13 @@ async function round(clients: readonly Child[], rounds: Rounds, at: number, resu
     answered += outcome.answered;
     result.refused += outcome.refused;
     result.wrong.push(...outcome.wrong);
+    refusals.push(...outcome.refusals);
   }
   result.served += served;
   result.answered += answered;
-  if (served !== answered) result.lossy++;
+  if (served === answered) return;
+  result.lossy++;
+  for (const refusal of refusals) result.refusals.add(refusal);
 }
 
 /** Makes all rounds. */
@@ -111,6 +117,7 @@ export async function shutdownRounds(clients: readonly Child[], rounds: Rounds):
     answered: 0,
     refused: 0,
     lossy: 0,
+    refusals: new Set(),
     wrong: [],
     slowestMs: 0,
   };

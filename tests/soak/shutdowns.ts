@@ -13,10 +13,8 @@ let failed = false;
 console.log("| over | message | calls     | shutdowns | answered | refused | lost | slowest |");
 console.log("| ---- | ------- | --------- | --------- | -------- | ------- | ---- | ------- |");
 for (const what of allRounds(rounds)) {
-  const { served, answered, refused, lossy, wrong, slowestMs } = await shutdownRounds(
-    clients,
-    what,
-  );
+  const result = await shutdownRounds(clients, what);
+  const { served, answered, refused, lossy, refusals, wrong, slowestMs } = result;
   const cells = [
     what.transport.padEnd(4),
     `${what.size}`.padStart(7),
@@ -28,7 +26,7 @@ for (const what of allRounds(rounds)) {
     `${slowestMs.toFixed(0)} ms`.padStart(7),
   ];
   console.log(`| ${cells.join(" | ")} |`);
-  for (const line of new Set(wrong)) console.log(`  ${line}`);
+  for (const line of [...refusals, ...new Set(wrong)]) console.log(`  ${line}`);
   failed ||= lossy > 0 || wrong.length > 0 || answered !== served;
 }
 for (const client of clients) await client[Symbol.asyncDispose]();
