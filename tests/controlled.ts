@@ -55,6 +55,7 @@ export class Controlled implements ByteConnection {
   readonly sent: Frame[] = [];
   /** How many bytes were read. */
   bytesRead = 0;
+  halfClosed = false;
   closed = false;
   readonly #decoder = new FrameDecoder();
   readonly #incoming: (Uint8Array | null | Error)[] = [];
@@ -81,6 +82,12 @@ export class Controlled implements ByteConnection {
     this.#change();
   }
 
+  /** The end of that: nothing follows. */
+  stopDelivering(): void {
+    this.#source = undefined;
+    this.end();
+  }
+
   /** Lets the next read be the last: the end, or an error. */
   end(error?: Error): void {
     this.#incoming.push(error ?? null);
@@ -90,6 +97,12 @@ export class Controlled implements ByteConnection {
   /** Lets writes wait from now on. */
   stickWrites(): void {
     this.#stuck = Promise.withResolvers();
+  }
+
+  /** Lets writes go on, also one that waits. */
+  releaseWrites(): void {
+    this.#stuck?.resolve();
+    this.#stuck = undefined;
   }
 
   /** Lets writes fail from now on, also one that waits. */
@@ -111,7 +124,7 @@ export class Controlled implements ByteConnection {
     if (this.closed) throw new Deno.errors.BadResource("the connection is closed");
     if (this.#incoming.length === 0) {
       await turn(); // a source without end must not keep everything else from running
-      this.#incoming.push(this.#source!());
+      this.#incoming.push(...this.#source ? [this.#source()] : []);
     }
     const next = this.#incoming.shift()!;
     if (next === null) return null;
@@ -126,6 +139,7 @@ export class Controlled implements ByteConnection {
   async write(bytes: Uint8Array): Promise<number> {
     if (!this.#failure) await this.#stuck?.promise;
     if (this.closed) throw new Deno.errors.BadResource("the connection is closed");
+    if (this.halfClosed) throw new Deno.errors.BrokenPipe("the connection is half-closed");
     if (this.#failure) {
       this.#failed.resolve();
       throw this.#failure;
@@ -145,6 +159,12 @@ export class Controlled implements ByteConnection {
     }
     this.#change();
     return bytes.length;
+  }
+
+  closeWrite(): Promise<void> {
+    this.halfClosed = true;
+    this.#change();
+    return Promise.resolve();
   }
 
   close(): void {
