@@ -41,6 +41,8 @@ export class ClientCall extends Stream implements Abortable {
   request: CallRequest | undefined;
   /** What is told when the call has ended. */
   guard: CallGuard | undefined;
+  /** The ids of calls that were given up, and that the server still works on. */
+  abandoned: Set<number> | undefined;
   readonly #timeoutMs: number | undefined;
   #signal: AbortSignal | undefined;
   readonly #client: ClientKeeper;
@@ -77,6 +79,7 @@ export class ClientCall extends Stream implements Abortable {
   /** Gives the call up: nothing more is sent or received, and the caller gets the status. */
   cancel(status: Status): void {
     if (this.status) return this.ignore();
+    this.abandoned?.add(this.id);
     // The wire has no way to cancel; to half-close is as near as it gets.
     if (this.id !== 0) this.halfClose();
     this.abandon(status);

@@ -50,7 +50,9 @@ export class ClientConnection implements Role {
   readonly accepts = false;
   readonly #options: ClientConnectionOptions;
   #nextId: number;
-  #unanswered = 0; // calls that the server works on, as far as is known
+  #closing = false;
+  readonly #abandoned = new Set<number>(); // calls that were given up, and not answered yet
+  readonly #waiting = new Set<ClientCall>(); // for room in the write queue
   #over: Status | undefined; // how calls end from now on
 
   /** @param options What it needs. */
@@ -69,14 +71,21 @@ export class ClientConnection implements Role {
   /** Whether it can take another call. */
   get usable(): boolean {
     const { closed, writeError } = this.connection;
-    return !closed && writeError === undefined && !this.exhausted;
+    return !closed && writeError === undefined && !this.exhausted && !this.#closing;
   }
 
   /** Sends a call's Request, as soon as there is room. What goes wrong is the call's status. */
   open(call: ClientCall): void {
     call.attach(this.connection);
-    if (call.congested && this.usable) void call.writable().then(() => this.#open(call));
+    if (call.congested && this.usable) void this.#openLater(call);
     else this.#open(call);
+  }
+
+  async #openLater(call: ClientCall): Promise<void> {
+    this.#waiting.add(call);
+    await call.writable();
+    this.#waiting.delete(call);
+    this.#open(call);
   }
 
   #open(call: ClientCall): void {
@@ -105,7 +114,7 @@ export class ClientConnection implements Role {
     call.request = undefined;
     call.open(this.#nextId);
     this.#nextId += 2;
-    this.#unanswered++;
+    call.abandoned = this.#abandoned;
     this.connection.streams.set(call.id, call);
     if (call.sizes) call.sizes.sent += payload.length;
     if (messages) void call.sendAll(messages);
@@ -132,8 +141,10 @@ export class ClientConnection implements Role {
    */
   close(): void {
     const { connection } = this;
-    this.#over = closedStatus(connection.name);
-    if (connection.calls > 0 || this.#unanswered > 0) connection.close(this.#over);
+    const over = this.#over = closedStatus(connection.name);
+    this.#closing = true;
+    for (const call of this.#waiting) call.end(over);
+    if (connection.calls > 0 || this.#abandoned.size > 0) connection.close(over);
     else void connection.finish(LINGER_MS, LINGER_MS);
   }
 
@@ -146,7 +157,7 @@ export class ClientConnection implements Role {
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
     const last = type === FrameType.Response ||
       type === FrameType.Data && (flags & FrameFlag.RemoteClosed) !== 0;
-    if (last) this.#unanswered--;
+    if (last) this.#abandoned.delete(streamId);
     // What comes late, for a call that has ended here, is ignored. A server has nothing to request.
     const call = this.connection.streams.get(streamId);
     if (!call) return;
@@ -176,6 +187,7 @@ export class ClientConnection implements Role {
     if (type !== FrameType.Response && type !== FrameType.Data) return;
     const call = this.connection.streams.get(streamId);
     call?.cancel(statusOf(oversizedError(length, this.connection.limits.messageBytes)));
+    if (type === FrameType.Response) this.#abandoned.delete(streamId);
   }
 
   endOfInput(): Promise<Status> {

@@ -148,13 +148,14 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
         if (this.backlog.full) await this.#stall.pause();
         if (this.owesReplies) await this.#writable();
         this.owesReplies = false;
-        const length = await this.#conn.read(this.#space());
+        const space = this.#space();
+        const length = await this.#conn.read(space);
         if (this.#closed) break;
-        checkCount("read", length);
         if (length === null) {
           await this.#endOfInput();
           break;
         }
+        checkCount("read", length, space.length);
         this.#bytesIn += length;
         this.backlog.keep();
         this.#decoder.push(length, this);
@@ -230,10 +231,17 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   async finish(flushMs = Infinity, lingerMs = LINGER_MS): Promise<void> {
     this.#finishing = true;
     this.backlog.readToEnd();
-    const end = performance.now() + flushMs;
-    do { // an answer may come meanwhile to a call that was refused
-      await this.#timers.settled(this.queue.flushed(), end - performance.now());
-    } while (!this.queue.idle && !this.queue.over && performance.now() < end);
+    let late = false;
+    const { promise: overdue, resolve } = Promise.withResolvers<void>();
+    const timer = this.#timers.start(flushMs, () => {
+      late = true;
+      resolve();
+    });
+    // An answer to a call that was refused may still come meanwhile.
+    while (!this.queue.idle && !this.queue.over && !late) {
+      await Promise.race([this.queue.flushed(), overdue]);
+    }
+    timer.stop();
     const { closeWrite } = this.#conn;
     if (this.queue.idle && !this.queue.over && !this.#inputEnded && closeWrite) {
       try {

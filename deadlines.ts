@@ -81,13 +81,14 @@ export class Deadlines {
     this.#timer = undefined;
     this.#due = Infinity;
     const now = performance.now();
-    let next = Infinity;
     for (const entry of this.#entries) {
-      if (entry.deadline <= now) {
-        this.#entries.delete(entry);
-        entry.expire();
-      } else if (entry.deadline < next) next = entry.deadline;
+      if (entry.deadline > now) continue;
+      this.#entries.delete(entry);
+      entry.expire();
     }
+    // What has expired may have removed others, added some, or closed this.
+    let next = Infinity;
+    for (const { deadline } of this.#entries) next = Math.min(next, deadline);
     if (next < this.#due) this.#set(next);
   }
 }

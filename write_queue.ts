@@ -145,7 +145,7 @@ export class WriteQueue {
           while (rest.length > 0) {
             const written = await this.#sink.write(rest);
             if (this.#closed) return;
-            checkCount("written", written);
+            checkCount("written", written, rest.length);
             rest = rest.subarray(written);
             this.#pending -= written;
             if (this.#waiting.size > 0 && !this.congested) this.#release();
@@ -177,10 +177,11 @@ export class WriteQueue {
  * Checks what a connection says it has done: one that does nothing would be asked for ever.
  *
  * @param what What was done.
- * @param count How many bytes; `null` at the end of what can be read.
- * @throws {TypeError} If that is no number above zero.
+ * @param count How many bytes.
+ * @param most How many it was asked for.
+ * @throws {TypeError} If that is no number from one to that.
  */
-export function checkCount(what: string, count: number | null): void {
-  if (count === null || Number.isInteger(count) && count > 0) return;
+export function checkCount(what: string, count: number, most: number): void {
+  if (Number.isInteger(count) && count > 0 && count <= most) return;
   throw new TypeError(`the connection says that it has ${what} ${count} bytes`);
 }

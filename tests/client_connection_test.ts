@@ -521,3 +521,31 @@ Deno.test("closedStatus() names the server, if it has a name", () => {
   deepEqual(closedStatus("x"), { code: Code.CANCELLED, message: "connection to x is closed" });
   equal(closedStatus(undefined).message, "the connection is closed");
 });
+
+Deno.test("close() after an answer that was too long is as graceful as after any other", async () => {
+  const bench = new TestClientConnection({ limits: { messageBytes: 64 } });
+  const call = bench.open();
+  await bench.receive(frameBytes({ streamId: 1, type: 2, data: new Uint8Array(65) }));
+  equal(call.status?.code, Code.RESOURCE_EXHAUSTED);
+  bench.client.close();
+  await settle();
+  deepEqual(bench.conn.called, ["closeWrite"]);
+  bench.conn.end();
+  await bench.running;
+});
+
+Deno.test("close() ends calls that wait for room at once, and does not send them", async () => {
+  const bench = new TestClientConnection();
+  bench.conn.sink.hold();
+  const { queue } = bench.client.connection;
+  queue.writer.bytes(frameBytes({ streamId: 99, data: new Uint8Array(1 << 18) }));
+  queue.send(10 + (1 << 18));
+  const call = bench.open();
+  bench.client.close();
+  equal(call.status?.code, Code.CANCELLED);
+  bench.conn.sink.resume();
+  await settle();
+  equal(call.id, 0);
+  bench.conn.end();
+  await bench.running;
+});

@@ -257,3 +257,18 @@ Deno.test("deadlines go by the real clock and timers, too", async () => {
   ok(performance.now() >= deadline);
   deadlines.close();
 });
+
+for (const what of ["delete", "close"] as const) {
+  Deno.test(`what expires may ${what} what would expire later: no timer is left for it`, async () => {
+    using clock = new FakeClock();
+    const deadlines = new Deadlines();
+    const late = { deadline: clock.now + 50, expire() {} };
+    deadlines.add(late);
+    deadlines.add({
+      deadline: clock.now + 10,
+      expire: () => what === "close" ? deadlines.close() : deadlines.delete(late),
+    });
+    await clock.pass(10);
+    equal(clock.holds, false);
+  });
+}
