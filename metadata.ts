@@ -15,7 +15,8 @@ export type MetadataInit =
 /**
  * The metadata of a call: an ordered list in which a key can come more than once.
  *
- * ASCII letters in keys are folded to lower case. The wire has metadata on requests only, never on responses.
+ * ASCII letters in keys are folded to lower case; all else is left as it is. The wire has metadata
+ * on requests only, never on responses.
  *
  * @example Read and write
  * ```ts
@@ -101,8 +102,9 @@ export class Metadata implements Iterable<[key: string, value: string]> {
    * @throws {TypeError} If the key or a value is not a string.
    */
   set(key: string, ...values: string[]): void {
+    const pairs = values.map((value) => pairOf(key, value));
     this.delete(key);
-    for (const value of values) this.append(key, value);
+    this.#pairs.push(...pairs);
   }
 
   /**
@@ -113,10 +115,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
    * @throws {TypeError} If either is not a string.
    */
   append(key: string, value: string): void {
-    if (typeof key !== "string" || typeof value !== "string") {
-      throw new TypeError(`Cannot add ${key} to metadata: keys and values are strings`);
-    }
-    this.#pairs.push([fold(key), value]);
+    this.#pairs.push(pairOf(key, value));
   }
 
   /**
@@ -153,8 +152,19 @@ export class Metadata implements Iterable<[key: string, value: string]> {
   }
 }
 
-/** Folds ASCII letters only. By Unicode's rules other characters would become ASCII letters. */
+function pairOf(key: string, value: string): [string, string] {
+  if (typeof key !== "string" || typeof value !== "string") {
+    throw new TypeError(`Cannot add ${key} to metadata: keys and values are strings`);
+  }
+  return [fold(key), value];
+}
+
+/**
+ * Folds ASCII letters only. By Unicode's rules other characters become ASCII letters, too, so that a
+ * peer could send a key in a form that no filter knows.
+ */
 function fold(key: string): string {
-  if (!/[A-Z]/.test(key)) return key;
+  const lower = key.toLowerCase();
+  if (lower === key || !/[^\0-\x7f]/.test(key)) return lower;
   return key.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }
