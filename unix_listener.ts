@@ -106,12 +106,15 @@ export async function listenUnixLater(
   if (found) {
     if (await isAlive(path)) throw inUse("another server listens there");
     signal?.throwIfAborted();
-    if (lookAt(path)?.identity === found.identity) Deno.removeSync(path);
+    // A server that is closed removes its own socket without the lock.
+    if (lookAt(path)?.identity === found.identity) remove(path);
   }
   const listener = create(path, mode);
   if (!listener) throw inUse("another server listens there");
   return listener;
 }
+
+const ALL = { recursive: true };
 
 /** How often to try again when a server that ends has removed what is being made. */
 const TRIES = 3;
@@ -121,7 +124,7 @@ function create(path: string, mode: SocketMode): UnixListener | undefined {
   const made = path + UNFINISHED;
   const folder = folderOf(made);
   for (let attempt = 1;; attempt++) {
-    remove(folder); // of a server that died while it started
+    remove(folder, ALL); // of a server that died while it started
     Deno.mkdirSync(folder, { mode: 0o700 });
     let listener: Deno.UnixListener | undefined;
     try {
@@ -135,14 +138,14 @@ function create(path: string, mode: SocketMode): UnixListener | undefined {
       // A server that is closed removes what has the name under which it was made.
       if (!(error instanceof Deno.errors.NotFound) || attempt === TRIES) throw error;
     } finally {
-      remove(folder);
+      remove(folder, ALL);
     }
   }
 }
 
-function remove(folder: string): void {
+function remove(path: string, options?: Deno.RemoveOptions): void {
   try {
-    Deno.removeSync(folder, { recursive: true });
+    Deno.removeSync(path, options);
   } catch (error) {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
@@ -156,20 +159,26 @@ async function lock(folder: Deno.FsFile, signal: AbortSignal | undefined): Promi
   }
 }
 
+/** How often a socket is tried whose server goes away at that very moment. */
+const MOST_LOOKS = 10;
+
 /** Whether a server listens on a socket. */
 async function isAlive(path: string): Promise<boolean> {
-  try {
-    (await Deno.connect({ transport: "unix", path })).close();
-    return true;
-  } catch (error) {
-    // More clients wait to be accepted than may, or the server was just going away.
-    if (error instanceof Deno.errors.WouldBlock) return true;
-    if (error instanceof Deno.errors.ConnectionReset) return await isAlive(path);
-    const gone = error instanceof Deno.errors.ConnectionRefused ||
-      error instanceof Deno.errors.NotFound;
-    if (gone) return false;
-    throw error;
+  for (let look = 1; look <= MOST_LOOKS; look++) {
+    try {
+      (await Deno.connect({ transport: "unix", path })).close();
+      return true;
+    } catch (error) {
+      // More clients wait to be accepted than may.
+      if (error instanceof Deno.errors.WouldBlock) return true;
+      const gone = error instanceof Deno.errors.ConnectionRefused ||
+        error instanceof Deno.errors.NotFound;
+      if (gone) return false;
+      // It was closed with this connection in its queue. What is there now may be another one.
+      if (!(error instanceof Deno.errors.ConnectionReset)) throw error;
+    }
   }
+  return true;
 }
 
 /** The socket at a path, if there is one. */

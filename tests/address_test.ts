@@ -137,7 +137,7 @@ Deno.test("connect() names a socket that is missing", async () => {
 
 Deno.test("connect() names a socket that nobody listens on", async () => {
   using socket = new SocketFolder();
-  leaveStale(socket.path);
+  socket.leaveStale();
   const error = await connectError(`unix:${socket.path}`);
   equal(error.code, Code.UNAVAILABLE);
   equal(error.rawMessage, `cannot connect to unix:${socket.path}: nobody listens there`);
@@ -161,7 +161,7 @@ Deno.test("connect() tells bad addresses before it tries them", async () => {
 Deno.test("connect() with waitForReady waits for a server that is not there yet", async () => {
   using socket = new SocketFolder();
   const connecting = connect({ path: socket.path }, { waitForReady: true, timeoutMs: 30_000 });
-  leaveStale(socket.path);
+  socket.leaveStale();
   Deno.removeSync(socket.path);
   using server = new RawServer(socket.path);
   using peer = await server.accept();
@@ -219,10 +219,3 @@ Deno.test("connect() without waitForReady does not wait", async () => {
   const error = await connectError({ path: socket.path }, { timeoutMs: 60_000 });
   equal(error.code, Code.UNAVAILABLE);
 });
-
-function leaveStale(path: string): void {
-  // Deno removes the socket of a listener that it closes, so that one is left under another name.
-  const listener = Deno.listen({ transport: "unix", path: `${path}.other` });
-  Deno.renameSync(`${path}.other`, path);
-  listener.close();
-}

@@ -20,6 +20,14 @@ export class SocketFolder implements Disposable {
   readonly folder: string = Deno.makeTempDirSync({ prefix: "ttrpc-" });
   readonly path: string = `${this.folder}/test.sock`;
 
+  /** Leaves a socket that nobody listens on, as a server does that was killed. */
+  leaveStale(): void {
+    // Deno removes the socket of a listener that it closes, but not under another name.
+    const listener = Deno.listen({ transport: "unix", path: `${this.path}.other` });
+    Deno.renameSync(`${this.path}.other`, this.path);
+    listener.close();
+  }
+
   [Symbol.dispose](): void {
     Deno.removeSync(this.folder, { recursive: true });
   }

@@ -52,9 +52,7 @@ Deno.test("serve() refuses a mode that is none, by the name of the socket", () =
 
 Deno.test("serve() replaces a socket that nobody listens on", async () => {
   using socket = new SocketFolder();
-  const other = Deno.listen({ transport: "unix", path: `${socket.path}.other` });
-  Deno.renameSync(`${socket.path}.other`, socket.path);
-  other.close();
+  socket.leaveStale();
   const listening = Promise.withResolvers<Deno.Addr>();
   await using server = serve({ path: socket.path, onListen: listening.resolve }, routes);
   equal((await listening.promise as Deno.UnixAddr).path, socket.path);
@@ -111,9 +109,7 @@ Deno.test("serve() refuses a path that is too long at once", () => {
 
 Deno.test("serve() can be shut down while it looks at a stale socket", async () => {
   using socket = new SocketFolder();
-  const other = Deno.listen({ transport: "unix", path: `${socket.path}.other` });
-  Deno.renameSync(`${socket.path}.other`, socket.path);
-  other.close();
+  socket.leaveStale();
   const server = serve({ path: socket.path }, routes);
   await server.shutdown();
   await server.finished;
@@ -226,18 +222,11 @@ Deno.test("serve() tells when it listens, also in place of a stale socket", asyn
     const second = serve({ path: socket.path, onError: () => {} }, routes);
     await rejects(second.listening, Deno.errors.AddrInUse);
   }
-  leaveStale(socket.path);
+  socket.leaveStale();
   await using server = serve({ path: socket.path }, routes);
   await server.listening;
   equal(await greet({ path: socket.path }), "Hello you");
 });
-
-/** Deno removes the socket of a listener that it closes, so that one is left under another name. */
-function leaveStale(path: string): void {
-  const listener = Deno.listen({ transport: "unix", path: `${path}.other` });
-  Deno.renameSync(`${path}.other`, path);
-  listener.close();
-}
 
 Deno.test("serve() can be shut down although its listener cannot be closed", async () => {
   async function* never(): AsyncGenerator<Deno.Conn> {
@@ -272,7 +261,7 @@ Deno.test("serve() goes on when accepting fails, and stops when it is told to", 
 Deno.test("two servers that find the same stale socket do not remove each other's", async () => {
   for (let i = 0; i < 10; i++) {
     using socket = new SocketFolder();
-    leaveStale(socket.path);
+    socket.leaveStale();
     const onError = () => {};
     const servers = [1, 2].map(() => serve({ path: socket.path, onError }, routes));
     const starts = await Promise.allSettled(servers.map((server) => server.listening));

@@ -15,6 +15,7 @@ const OTHERS: Record<string, string[]> = {
   "running.ts": ["shutdown_handler"],
   "server.ts": ["server_wire", "shutdown", "streams_wire", "running_handlers"],
   "tell.ts": ["messages", "unary"],
+  "unix_listener.ts": ["stale_socket", "listen"],
 };
 
 /**
