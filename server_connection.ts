@@ -128,7 +128,9 @@ export class ServerConnection implements Role, CallHost {
     const { clientStreaming } = route.method;
     if (clientStreaming && payload.length > 0) call.push(payload);
     if (!clientStreaming || (flags & FrameFlag.RemoteClosed) !== 0) call.closeRemote();
-    void this.#start(call, route.handler, clientStreaming ? undefined : payload);
+    this.#running++;
+    this.server.running++;
+    void this.#run(call, route.handler, clientStreaming ? undefined : payload);
   }
 
   /** Why no other handler may run, if that is so. */
@@ -144,24 +146,21 @@ export class ServerConnection implements Role, CallHost {
     return { code: Code.RESOURCE_EXHAUSTED, message };
   }
 
-  /** Runs a call's handler, and counts it until it has settled, be its call over before that. */
-  async #start(call: ServerCall, handler: Handler, payload: Uint8Array | undefined): Promise<void> {
-    this.#running++;
-    this.server.running++;
-    await this.#run(call, handler, payload);
-    if (call.status !== OK && call.work) await ended(call.work);
-    this.#running--;
-    this.server.running--;
-  }
-
-  /** Runs a handler. Never rejects: what goes wrong is the call's status. */
-  async #run(call: ServerCall, handler: Handler, payload: Uint8Array | undefined): Promise<void> {
+  /**
+   * Runs a handler, or tells interceptors of a call that has none. Never rejects: what goes wrong is
+   * the call's status.
+   */
+  async #run(
+    call: ServerCall,
+    handler: Handler | undefined,
+    payload: Uint8Array | undefined,
+  ): Promise<void> {
     const { method } = call;
     if (this.server.router.refusals) call.sizes = { sent: 0, received: 0 };
     try {
       const request = this.#decode(call, payload);
       payload = undefined; // it can be large, and the handler may take long
-      const given = call.refusal ? this.#tell(call) : handler(request, call);
+      const given = call.refusal ? this.#tell(call) : handler!(request, call);
       const result = isPromiseLike(given) ? await given : given;
       if (method.serverStreaming) {
         await sendMessages(call, method.output, result as Messages<unknown>);
@@ -180,8 +179,18 @@ export class ServerConnection implements Role, CallHost {
     } catch (error) {
       if (!(error instanceof RpcError)) this.server.report(error, method.path);
       this.failCall(call, statusOf(error));
+    } finally {
+      // A handler counts until it has settled, be its call over before that.
+      const { work } = call;
+      if (handler && call.status !== OK && work) work.then(this.#settled, this.#settled);
+      else if (handler) this.#settled();
     }
   }
+
+  readonly #settled = (): void => {
+    this.#running--;
+    this.server.running--;
+  };
 
   /** The message of a call, or its messages. If it cannot be decoded, the call is refused. */
   #decode(call: ServerCall, payload: Uint8Array | undefined): unknown {
@@ -229,7 +238,7 @@ export class ServerConnection implements Role, CallHost {
     call.attach({ limits, queue, backlog, forget });
     call.open(streamId);
     this.#refused.set(key, call);
-    void this.#run(call, NO_HANDLER, undefined);
+    void this.#run(call, undefined, undefined);
   }
 
   failCall(call: ServerCall, status: Status): void {
@@ -312,19 +321,9 @@ function deadlineOf(request: Request | undefined): number {
   return performance.now() + Number(request.timeoutNano) / 1e6;
 }
 
-async function ended(work: PromiseLike<unknown>): Promise<void> {
-  try {
-    await work;
-  } catch {
-    // Whoever waits for the call hears of it.
-  }
-}
-
 function invalid(message: string): Status {
   return { code: Code.INVALID_ARGUMENT, message };
 }
-
-const NO_HANDLER: Handler = () => undefined;
 
 const EVEN_ID = "StreamID must be odd for client initiated streams";
 const USED_ID = "StreamID cannot be re-used and must increment";

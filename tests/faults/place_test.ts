@@ -78,7 +78,7 @@ class FullDisk implements Disposable {
   constructor(folder: string) {
     this.#folder = folder;
     Deno.mkdirSync(folder);
-    const options = ["-t", "tmpfs", "-o", "size=4k,nr_inodes=2"];
+    const options = ["-t", "tmpfs", "-o", "size=4k,nr_inodes=4"];
     const { success, stderr } = outputOf("mount", ...options, "none", folder);
     ok(success, stderr);
   }
@@ -95,7 +95,7 @@ testUnless(
     using socket = new SocketFolder();
     const folder = `${socket.folder}/full`;
     using _disk = new FullDisk(folder);
-    // There is room for one more file: the first server's socket.
+    // There is room for one socket under two names, and the folder in which it is made.
     const path = `${folder}/first.sock`;
     await using _first = serve({ path }, (router) => router.service(TestService, testHandlers));
     throws(
