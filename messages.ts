@@ -159,9 +159,7 @@ export async function sendMessages<T>(
   while (!stream.status) {
     let result;
     try {
-      const next = enter(stream, () => iterator.next());
-      if (isPromiseLike(next)) stream.work = next;
-      result = await next;
+      result = await enter(stream, () => iterator.next());
     } catch (error) {
       stream.source = undefined;
       throw error;

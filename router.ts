@@ -140,7 +140,6 @@ class RunningMessages extends MessageIterator<unknown> {
     if (this.#done) return DONE;
     try {
       const next = enter(this.#call, () => this.#iterator.next());
-      if (isPromiseLike(next)) this.#call.work = next;
       const result = await this.#call.whileRunning(Promise.resolve(next));
       this.#done ||= result.done === true;
       return result;

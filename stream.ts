@@ -82,7 +82,10 @@ export abstract class Stream extends Inbox implements Expirable {
   sizes: MessageSizes | undefined;
   /** Where the messages come from that are being sent. It is told to stop when the call ends. */
   source: AsyncIterator<unknown> | Iterator<unknown> | undefined;
-  /** What this side's code last went on with: it may do so although the call is over. */
+  /**
+   * What this side's code may still be at although the call is over. A generator that is told to stop
+   * has stopped when it is done with what it waits for.
+   */
   work: PromiseLike<unknown> | undefined;
   readonly #role: "client" | "server";
   #state: State = "idle";
