@@ -122,7 +122,8 @@ export class ClientCall extends Stream implements Abortable {
       await sendMessages(this, this.method.input, messages);
       if (!this.status) this.halfClose();
     } catch (error) {
-      this.cancel(statusOf(error));
+      // What is wrong with messages that nobody wants any more is no matter.
+      if (!this.status) this.cancel(statusOf(error));
     }
   }
 }

@@ -136,3 +136,26 @@ Deno.test("sendMessages() does not call return() on a source that has thrown, as
   stream.end(LOST);
   equal(returned, 0);
 });
+
+Deno.test("an iterable that throws when its call is over takes nothing from the caller", async () => {
+  const [near, far] = createConnectionPair();
+  await using _server = serve({ connection: far }, (router) =>
+    router.service(TestService, {
+      ...testHandlers,
+      async *chat() {
+        yield { text: "a" };
+        yield { text: "b" };
+      },
+    }));
+  await using client = await connect(near);
+  const thrown = Promise.withResolvers<void>();
+  const stream = client.service(TestService).chat((async function* () {
+    await thrown.promise;
+    if (client.stats().callsInFlight === 0) throw new Error("too late");
+    yield {};
+  })());
+  while (client.stats().callsInFlight > 0) await settle();
+  thrown.resolve();
+  await settle();
+  equal((await Array.fromAsync(stream)).map(({ text }) => text).join(), "a,b");
+});

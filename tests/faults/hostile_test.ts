@@ -43,10 +43,10 @@ class Victim implements AsyncDisposable {
 
   /** Asks through a fresh client. */
   async report(): Promise<Report> {
-    await using client = await connect({ path: this.path }, { timeoutMs: 5_000 });
-    const { text } = await client.service(TestService).echo({ text: "report" }, {
-      timeoutMs: 10_000,
-    });
+    // Long enough for a machine that is busy with other tests, and a Deno whose cache is empty.
+    const timeoutMs = 60_000;
+    await using client = await connect({ path: this.path }, { timeoutMs });
+    const { text } = await client.service(TestService).echo({ text: "report" }, { timeoutMs });
     return JSON.parse(text);
   }
 

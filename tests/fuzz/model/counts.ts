@@ -1,10 +1,11 @@
 /** What stats() has to show, by the models. */
 
 import type { Stats } from "@ttrpc/ttrpc";
-import { codeName } from "../../../status.ts";
+import { Code, codeName } from "../../../status.ts";
 import type { CallModel } from "./call_model.ts";
 import type { ClientHalf } from "./client_half.ts";
 import type { ServerHalf } from "./server_half.ts";
+import { TOLERATED } from "./tolerated.ts";
 
 type Half = ClientHalf | ServerHalf;
 
@@ -29,6 +30,9 @@ export class Counts {
     const codes = new Set(calls.flatMap((call) => [...call.codes(side)]));
     for (const code of codes) {
       const bounds = this.#count(({ counted, status }) => counted && status?.code === code);
+      if (TOLERATED.lateDeadlines && code === Code.DEADLINE_EXCEEDED) {
+        bounds[1] += calls.filter(({ plan }) => plan.tiny).length;
+      }
       if (code !== 0) this.#failed.set(codeName(code), bounds);
     }
   }
