@@ -60,13 +60,19 @@ Deno.test("finish() sends what waits, also when the peer half-closes meanwhile",
   equal(conn.sink.writes.length, 2);
 });
 
-Deno.test("a refused call whose interceptors wait is answered before its connection is shut down", async () => {
+/** A server on one half of a pair, each of whose calls waits at a gate. */
+function serveGated() {
   const [near, far] = createConnectionPair();
   const gate = new Gate();
   const server = serve(
     { connection: far, interceptors: [gate.interceptor] },
     (router) => router.service(TestService, testHandlers),
   );
+  return { near, gate, server };
+}
+
+Deno.test("a refused call whose interceptors wait is answered before its connection is shut down", async () => {
+  const { near, gate, server } = serveGated();
   await using client = await connect(near);
   const answer = rejects(client.call("no.Such", "Method", new Uint8Array(0)), {
     code: Code.UNIMPLEMENTED,
@@ -80,12 +86,7 @@ Deno.test("a refused call whose interceptors wait is answered before its connect
 });
 
 Deno.test("a refused call whose interceptors wait for ever does not hold up a shutdown whose client is gone", async () => {
-  const [near, far] = createConnectionPair();
-  const gate = new Gate();
-  const server = serve(
-    { connection: far, interceptors: [gate.interceptor] },
-    (router) => router.service(TestService, testHandlers),
-  );
+  const { near, gate, server } = serveGated();
   await near.write(frameBytes({ type: 1, data: requestData({ service: "no.Such" }) }));
   await gate.reached;
   const down = server.shutdown();
@@ -94,12 +95,7 @@ Deno.test("a refused call whose interceptors wait for ever does not hold up a sh
 });
 
 Deno.test("a half-closed client gets the answer of a refused call whose interceptors wait", async () => {
-  const [near, far] = createConnectionPair();
-  const gate = new Gate();
-  const server = serve(
-    { connection: far, interceptors: [gate.interceptor] },
-    (router) => router.service(TestService, testHandlers),
-  );
+  const { near, gate, server } = serveGated();
   await near.write(frameBytes({ type: 1, data: requestData({ service: "no.Such" }) }));
   await gate.reached;
   await near.closeWrite!();
