@@ -10,8 +10,57 @@ import { NO_BYTES } from "./writer.ts";
 /** What a message that waits is taken to cost in memory beside its bytes. */
 const MESSAGE_OVERHEAD = 64;
 
+/** Bytes and messages that share memory at most, when they come one by one. */
+const PACK_BYTES = 1 << 12;
+const PACK_MESSAGES = 1 << 9;
+
+/**
+ * Short messages in memory of their own, together. Each as an array of its own would cost 450 bytes,
+ * and making room for each alone takes ten times as long as to copy it.
+ */
+class Pack {
+  #bytes: Uint8Array;
+  readonly #ends: number[] = [];
+  #length = 0;
+  #taken = 0;
+
+  constructor(messages: readonly Uint8Array[]) {
+    this.#bytes = NO_BYTES;
+    this.add(messages);
+  }
+
+  /** Whether none is left. */
+  get empty(): boolean {
+    return this.#taken === this.#ends.length;
+  }
+
+  /** Whether there is room for more, so long altogether. */
+  takes(length: number): boolean {
+    return this.#length + length <= PACK_BYTES && this.#ends.length < PACK_MESSAGES;
+  }
+
+  add(messages: readonly Uint8Array[]): void {
+    const length = this.#length + total(messages);
+    if (length > this.#bytes.length) {
+      // The first time it is as long as it has to be, then it grows.
+      const bytes = new Uint8Array(this.#length === 0 ? length : 2 * length);
+      bytes.set(this.#bytes.subarray(0, this.#length));
+      this.#bytes = bytes;
+    }
+    for (const message of messages) {
+      this.#bytes.set(message, this.#length);
+      this.#ends.push(this.#length += message.length);
+    }
+  }
+
+  take(): Uint8Array {
+    const start = this.#taken === 0 ? 0 : this.#ends[this.#taken - 1]!;
+    return this.#bytes.subarray(start, this.#ends[this.#taken++]!);
+  }
+}
+
 // Most calls never queue a message, so that the array for it is made only when one does.
-const NO_MESSAGES: Uint8Array[] = [];
+const NOTHING: (Uint8Array | Pack)[] = [];
 
 /** A queue of messages with one consumer. */
 export class Inbox implements Waiting {
@@ -20,9 +69,9 @@ export class Inbox implements Waiting {
   taken = false;
   /** Whether the peer has sent its last message, and none of them was dropped. */
   complete = false;
-  #queue = NO_MESSAGES;
-  #head = 0; // of the first message that waits
-  #kept = 0; // messages before this one have memory of their own
+  #queue = NOTHING;
+  #head = 0; // of the first that waits
+  #kept = 0; // those before this one have memory of their own
   #bytes = 0;
   #closed = false;
   #ignoring = false;
@@ -57,7 +106,16 @@ export class Inbox implements Waiting {
 
   /** Takes the message that is {@linkcode Inbox.ready}. */
   take(): Uint8Array {
-    const message = this.#queue[this.#head]!;
+    const first = this.#queue[this.#head]!;
+    const packed = first instanceof Pack;
+    const message = packed ? first.take() : first;
+    if (!packed || first.empty) this.#next();
+    this.taken = true;
+    this.#account(-message.length - MESSAGE_OVERHEAD);
+    return message;
+  }
+
+  #next(): void {
     this.#queue[this.#head++] = NO_BYTES;
     if (this.#head === this.#queue.length) this.#clear();
     else if (this.#head > 1024 && this.#head > this.#queue.length >> 1) {
@@ -65,9 +123,6 @@ export class Inbox implements Waiting {
       this.#kept = Math.max(0, this.#kept - this.#head);
       this.#head = 0;
     }
-    this.taken = true;
-    this.#account(-message.length - MESSAGE_OVERHEAD);
-    return message;
   }
 
   /** A message has come. */
@@ -78,7 +133,7 @@ export class Inbox implements Waiting {
       this.#settle(message);
       return;
     }
-    if (this.#queue === NO_MESSAGES) this.#queue = [];
+    if (this.#queue === NOTHING) this.#queue = [];
     this.#queue.push(message);
     this.#account(message.length + MESSAGE_OVERHEAD);
   }
@@ -101,29 +156,35 @@ export class Inbox implements Waiting {
 
   /**
    * The messages that wait will wait longer. As parts of a read buffer they would keep all of it, so
-   * those of one read move into memory of their own, together: to make room for each alone takes
-   * ten times as long as to copy it. Most are taken before it comes to this.
+   * they move into memory of their own. Most are taken before it comes to this.
    */
   keep(): void {
     const queue = this.#queue;
-    const first = Math.max(this.#head, this.#kept);
+    const fresh = queue.splice(Math.max(this.#head, this.#kept)) as Uint8Array[];
+    let borrowed: Uint8Array[] = [];
+    for (const message of fresh) {
+      if (isBorrowed(message)) borrowed.push(message);
+      else {
+        this.#own(borrowed);
+        borrowed = [];
+        queue.push(message);
+      }
+    }
+    this.#own(borrowed);
     this.#kept = queue.length;
-    let borrowed = false;
-    let length = 0;
-    for (let at = first; at < queue.length; at++) {
-      if (!isBorrowed(queue[at]!)) continue;
-      borrowed = true;
-      length += queue[at]!.length;
-    }
-    if (!borrowed) return;
-    const own = length === 0 ? NO_BYTES : new Uint8Array(length);
-    let end = 0;
-    for (let at = first; at < queue.length; at++) {
-      const message = queue[at]!;
-      if (!isBorrowed(message)) continue;
-      own.set(message, end);
-      queue[at] = own.subarray(end, end += message.length);
-    }
+  }
+
+  /** Adds copies of messages to the queue, if there are any. */
+  #own(messages: Uint8Array[]): void {
+    if (messages.length === 0) return;
+    const queue = this.#queue;
+    const end = queue.length; // what came this time has been looked at
+    const last = end > this.#head && end <= this.#kept ? queue[end - 1]! : undefined;
+    const length = total(messages);
+    if (last instanceof Pack && last.takes(length)) last.add(messages);
+    else if (last instanceof Uint8Array && last.length + length <= PACK_BYTES) {
+      queue[end - 1] = new Pack([last, ...messages]);
+    } else queue.push(messages.length === 1 ? messages[0]!.slice() : new Pack(messages));
   }
 
   #settle(message: Uint8Array | undefined): void {
@@ -134,7 +195,7 @@ export class Inbox implements Waiting {
   }
 
   #clear(): void {
-    this.#queue = NO_MESSAGES;
+    this.#queue = NOTHING;
     this.#head = 0;
     this.#kept = 0;
   }
@@ -149,4 +210,8 @@ export class Inbox implements Waiting {
 /** Whether a message keeps more than twice its own bytes in memory. */
 function isBorrowed(message: Uint8Array): boolean {
   return message.buffer.byteLength > 2 * message.length;
+}
+
+function total(messages: readonly Uint8Array[]): number {
+  return messages.reduce((sum, { length }) => sum + length, 0);
 }

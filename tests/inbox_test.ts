@@ -245,9 +245,8 @@ Deno.test("keep() does once what it does, and leaves what was taken alone", () =
   inbox.keep();
   const [second, third, fourth] = [inbox.take(), inbox.take(), inbox.take()];
   deepEqual([second, third, fourth], [message(2), message(3), message(4)]);
-  equal(second.buffer.byteLength, 2);
-  equal(third.buffer, second.buffer);
-  equal(fourth.buffer.byteLength, 1);
+  for (const { buffer } of [third, fourth]) equal(buffer, second.buffer);
+  equal(second.buffer.byteLength, 2 * 3);
 });
 
 Deno.test("keep() sees the messages that come after a queue was emptied", () => {
