@@ -13,6 +13,7 @@
  * @module
  */
 
+import type { HeldBytes } from "./held_bytes.ts";
 import type { Limits } from "./limits.ts";
 
 /** Bytes that may be read of a peer which is gone: more than the buffers of a socket hold. */
@@ -31,6 +32,7 @@ export interface Waiting {
 /** What waits on all streams of a connection. */
 export class Backlog<Queue extends Waiting = Waiting> {
   readonly #limits: Readonly<Limits>;
+  readonly #held: HeldBytes | undefined;
   readonly #queues = new Set<Queue>(); // with something in them
   readonly #fresh = new Set<Queue>(); // with something that came with the last read
   #bytes = 0;
@@ -38,9 +40,13 @@ export class Backlog<Queue extends Waiting = Waiting> {
   #extra = 0; // bytes beyond the limit that are sure to be the last
   #room: PromiseWithResolvers<void> | undefined;
 
-  /** @param limits The bounds. */
-  constructor(limits: Readonly<Limits>) {
+  /**
+   * @param limits The bounds.
+   * @param held What the server or client holds.
+   */
+  constructor(limits: Readonly<Limits>, held?: HeldBytes) {
     this.#limits = limits;
+    this.#held = held;
   }
 
   /** What the messages are taken to use in memory. */
@@ -61,6 +67,7 @@ export class Backlog<Queue extends Waiting = Waiting> {
   /** What waits on a stream has changed by so many bytes. */
   change(queue: Queue, bytes: number): void {
     this.#bytes += bytes;
+    this.#held?.changeWhole(bytes);
     if (bytes > 0) {
       this.#fresh.add(queue);
       if (queue.queuedBytes === bytes) this.#queues.add(queue);

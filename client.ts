@@ -263,7 +263,7 @@ export class Client implements AsyncDisposable {
    * @returns The numbers, at this moment.
    */
   stats(): Stats {
-    return this.#keeper.tally.stats(this.#connections.open);
+    return this.#keeper.tally.stats(this.#connections.open, this.#connections.held.bytes);
   }
 
   /** Lets the connection keep the process alive, as it does at first. */

@@ -16,6 +16,7 @@ import {
   oversizedError,
   writeHeader,
 } from "./framing.ts";
+import type { HeldBytes } from "./held_bytes.ts";
 import type { Limits } from "./limits.ts";
 import { Code, describe, OK, type Status, statusOf } from "./status.ts";
 import type { Timers } from "./timer.ts";
@@ -35,6 +36,8 @@ export interface ClientConnectionOptions {
   readonly limits: Readonly<Limits>;
   /** The client's timers. */
   readonly timers: Timers;
+  /** What all its connections hold. */
+  readonly held: HeldBytes;
   /** Takes a call for which there is no stream id left. */
   readonly onExhausted: (call: ClientCall) => void;
   /** Called when the connection has ended, with the reason if it was lost. */
@@ -48,6 +51,7 @@ export class ClientConnection implements Role {
   /** The connection. */
   readonly connection: Connection<ClientCall>;
   readonly accepts = false;
+  readonly begins = false;
   readonly #options: ClientConnectionOptions;
   #nextId: number;
   #closing = false;
@@ -57,10 +61,10 @@ export class ClientConnection implements Role {
 
   /** @param options What it needs. */
   constructor(options: ClientConnectionOptions) {
-    const { conn, name, limits, timers, firstId = 1 } = options;
+    const { conn, name, firstId = 1 } = options;
     this.#options = options;
     this.#nextId = firstId;
-    this.connection = new Connection(conn, name, limits, timers, this);
+    this.connection = new Connection(conn, name, options, this);
   }
 
   /** Whether it has no stream ids left. */
@@ -153,6 +157,12 @@ export class ClientConnection implements Role {
     await this.connection.whenIdle();
     this.close();
   }
+
+  admits(): boolean {
+    return true; // it begins no calls
+  }
+
+  turned(): void {}
 
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
     const last = type === FrameType.Response ||

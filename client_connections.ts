@@ -9,6 +9,7 @@ import type { ByteConnection } from "./address.ts";
 import type { ClientCall, ClientKeeper } from "./client_call.ts";
 import { ClientConnection, closedStatus } from "./client_connection.ts";
 import type { Connection } from "./connection.ts";
+import { HeldBytes } from "./held_bytes.ts";
 import type { Limits } from "./limits.ts";
 import type { Reconnect } from "./reconnect.ts";
 import { type RpcError, type Status, statusError, statusOf } from "./status.ts";
@@ -39,6 +40,8 @@ export interface ClientConnectionsOptions {
 export class ClientConnections {
   /** Settles when the last connection has ended and nothing of it is left. */
   readonly ended: Promise<void>;
+  /** What they all hold. */
+  readonly held: HeldBytes = new HeldBytes(Infinity);
   readonly #options: ClientConnectionsOptions;
   readonly #open = new Set<ClientConnection>();
   readonly #end = Promise.withResolvers<void>();
@@ -145,6 +148,7 @@ export class ClientConnections {
       name,
       limits,
       timers,
+      held: this.held,
       firstId,
       onExhausted: (call) => {
         if (this.#mayConnect && !this.#closing) this.#wait(call);

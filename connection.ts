@@ -5,8 +5,11 @@
  */
 
 import type { ByteConnection } from "./address.ts";
+import { Admission, type Admitting } from "./admission.ts";
 import { Backlog } from "./backlog.ts";
+import { FrameTimeout } from "./frame_timeout.ts";
 import { FrameDecoder, type FrameSink } from "./framing.ts";
+import { HeldBytes } from "./held_bytes.ts";
 import type { Limits } from "./limits.ts";
 import { Stall } from "./stall.ts";
 import { Code, describe, type Status, statusOf } from "./status.ts";
@@ -16,8 +19,18 @@ import type { Timer, Timers } from "./timer.ts";
 import { NO_BYTES } from "./writer.ts";
 import { checkCount, WriteQueue } from "./write_queue.ts";
 
+/** What a connection needs of its client or server. */
+export interface ConnectionOwner {
+  /** The bounds. */
+  readonly limits: Readonly<Limits>;
+  /** Its timers. */
+  readonly timers: Timers;
+  /** What all its connections hold. */
+  readonly held: HeldBytes;
+}
+
 /** What makes a connection a client's or a server's. */
-export interface Role extends FrameSink {
+export interface Role extends FrameSink, Admitting {
   /** Whether the peer may start calls. */
   readonly accepts: boolean;
   /**
@@ -47,15 +60,21 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   readonly limits: Readonly<Limits>;
   readonly backlog: Backlog<Stream>;
   readonly queue: WriteQueue;
+  /** What its calls hold. */
+  readonly held: HeldBytes;
   /** The calls in flight, by id. */
   readonly streams: Map<number, Call> = new Map();
   /** Whether something was sent for which nobody waits. It has to leave before more is read. */
   owesReplies = false;
+  /** Since when no call is in flight, in milliseconds of `performance.now()`, if that matters. */
+  idleSince: number;
   readonly #conn: ByteConnection;
   readonly #role: Role;
   readonly #timers: Timers;
   readonly #decoder: FrameDecoder;
   readonly #stall: Stall;
+  readonly #admission: Admission;
+  readonly #frameTimeout: FrameTimeout;
   readonly #read = Promise.withResolvers<void>(); // settles when nothing is read any more
   readonly #ended = Promise.withResolvers<void>();
   #closed = false;
@@ -69,26 +88,35 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   /**
    * @param conn The open connection. It belongs to this object from now on.
    * @param name The address, if there is one.
-   * @param limits The bounds.
-   * @param timers Those of the client or server.
+   * @param owner The client or server.
    * @param role What to do with what comes.
    */
   constructor(
     conn: ByteConnection,
     name: string | undefined,
-    limits: Readonly<Limits>,
-    timers: Timers,
+    owner: ConnectionOwner,
     role: Role,
   ) {
+    const { limits, timers, held } = owner;
     this.#conn = conn;
     this.name = name;
     this.limits = limits;
+    this.idleSince = performance.now();
     this.#timers = timers;
     this.#role = role;
-    this.backlog = new Backlog(limits);
+    this.held = new HeldBytes(role.accepts ? limits.heldBytes : Infinity, held);
+    this.backlog = new Backlog(limits, this.held);
     this.#decoder = new FrameDecoder(limits.messageBytes);
-    this.queue = new WriteQueue(conn, (cause) => this.#writeFailed(cause));
+    this.queue = new WriteQueue(conn, (cause) => this.#writeFailed(cause), this.held);
     this.#stall = new Stall(this, timers, role.accepts);
+    this.#admission = new Admission(this, role, timers);
+    const { frameTimeoutMs } = limits;
+    this.#frameTimeout = new FrameTimeout(frameTimeoutMs, this.#decoder, timers, () => {
+      this.fail(
+        `the peer has not finished a frame in ${frameTimeoutMs} ms, which is the most that ` +
+          `limits.frameTimeoutMs allows`,
+      );
+    });
   }
 
   /** What to call it in messages. */
@@ -99,6 +127,16 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   /** Whether the connection has ended. */
   get closed(): boolean {
     return this.#closed;
+  }
+
+  /** Settles when it has. */
+  get over(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** Whether something has come that no call has taken: a part of a frame, or frames without room. */
+  get receiving(): boolean {
+    return this.#decoder.partial || this.#admission.waiting;
   }
 
   /** The error of a write that failed, after which nothing can be sent. */
@@ -145,11 +183,17 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   async run(): Promise<void> {
     try {
       while (!this.#closed) {
-        if (this.backlog.full) await this.#stall.pause();
+        if (this.#admission.waiting) await this.#admission.release();
+        const { longFrame } = this.#decoder;
+        if (longFrame > 0) await this.#admission.payFor(longFrame);
+        if (this.backlog.full) await this.#pause();
         if (this.owesReplies) await this.#writable();
         this.owesReplies = false;
+        if (this.#closed) break;
         const space = this.#space();
+        this.#frameTimeout.waiting = true;
         const length = await this.#conn.read(space);
+        this.#frameTimeout.waiting = false;
         if (this.#closed) break;
         if (length === null) {
           await this.#endOfInput();
@@ -159,6 +203,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
         this.#bytesIn += length;
         this.backlog.keep();
         this.#decoder.push(length, this);
+        if (!this.#closed) this.#frameTimeout.watch();
       }
     } catch (cause) {
       if (this.#finishing) this.close();
@@ -166,6 +211,11 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     }
     this.#read.resolve();
     await this.#ended.promise; // what finishes may still have something to send
+  }
+
+  async #pause(): Promise<void> {
+    this.backlog.keep(); // what waits may do so for long
+    await this.#stall.pause();
   }
 
   async #endOfInput(): Promise<void> {
@@ -210,6 +260,8 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   #end(status: Status, failure: Status | undefined): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#frameTimeout.stop();
+    this.#admission.drop();
     tell(() => this.#conn.close()); // the peer, or its owner, may have been faster
     this.queue.close();
     for (const stream of [...this.streams.values()]) stream.end(status);
@@ -230,6 +282,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
    */
   async finish(flushMs = Infinity, lingerMs = LINGER_MS): Promise<void> {
     this.#finishing = true;
+    this.readmit();
     this.backlog.readToEnd();
     let late = false;
     const { promise: overdue, resolve } = Promise.withResolvers<void>();
@@ -267,6 +320,16 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     }
   }
 
+  /** When the frame that is being taken has come, if it was kept: milliseconds of `performance.now()`. */
+  get arrival(): number | undefined {
+    return this.#admission.arrival;
+  }
+
+  /** Has what was kept until there is room look again whether there is. */
+  readmit(): void {
+    this.#admission.look();
+  }
+
   /** Has those look again who wait until no call is in flight. */
   look(): void {
     this.#forgotten?.resolve();
@@ -275,6 +338,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
 
   forget(stream: Stream): void {
     this.streams.delete(stream.id);
+    if (this.limits.idleTimeoutMs > 0) this.idleSince = performance.now();
     this.look();
   }
 
@@ -295,14 +359,27 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   }
 
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
+    if (!this.#admission.admits(type, data)) {
+      this.#admission.keep(type, data, () => this.#take(streamId, type, flags, data));
+      return;
+    }
+    this.#admission.taken();
+    this.#take(streamId, type, flags, data);
+  }
+
+  #take(streamId: number, type: number, flags: number, data: Uint8Array): void {
     if (this.#closed || this.#finishing) return;
     this.#stall.frame(streamId);
     this.#role.frame(streamId, type, flags, data);
   }
 
   oversized(streamId: number, type: number, flags: number, length: number): void {
-    if (this.#closed || this.#finishing) return;
-    this.#role.oversized(streamId, type, flags, length);
+    const take = () => {
+      if (this.#closed || this.#finishing) return;
+      this.#role.oversized(streamId, type, flags, length);
+    };
+    if (this.#admission.waiting) this.#admission.keep(type, NO_BYTES, take);
+    else take();
   }
 
   #space(): Uint8Array<ArrayBuffer> {

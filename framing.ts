@@ -109,6 +109,7 @@ export class FrameDecoder {
   #largeEnd = 0;
   #largeLength = 0;
   #longest = FIRST_LARGE; // the longest large frame that has come whole
+  #frames = 0;
 
   /**
    * Makes a decoder.
@@ -129,6 +130,16 @@ export class FrameDecoder {
   /** Whether the bytes so far end inside a frame. */
   get partial(): boolean {
     return this.#skip > 0 || this.#large !== undefined || this.#end > this.#start;
+  }
+
+  /** How many frames were cut, so that one under way can be told from the next. */
+  get frames(): number {
+    return this.#frames;
+  }
+
+  /** The length of a long frame under way, with its header, in bytes; zero if there is none. */
+  get longFrame(): number {
+    return this.#large ? this.#largeLength : 0;
   }
 
   /** The place for the next bytes. Valid until the next {@linkcode FrameDecoder.push}. */
@@ -193,6 +204,7 @@ export class FrameDecoder {
       if (length > this.#limit) {
         this.#start += HEADER_LENGTH;
         this.#skip = length;
+        this.#frames++;
         sink.oversized(
           readUint32(buffer, start + 4),
           buffer[start + 8]!,
@@ -201,6 +213,7 @@ export class FrameDecoder {
         );
       } else if (have >= whole) {
         this.#start += whole;
+        this.#frames++;
         emit(buffer, start, whole, sink);
       } else {
         if (length > LARGE_DATA) this.#startLarge(whole);
@@ -224,6 +237,7 @@ export class FrameDecoder {
     this.#largeEnd += length;
     if (this.#largeEnd === this.#largeLength) {
       this.#large = undefined;
+      this.#frames++;
       this.#longest = Math.max(this.#longest, this.#largeLength);
       emit(large, 0, this.#largeLength, sink);
     } else if (this.#largeEnd === large.length) {

@@ -27,6 +27,19 @@ export interface Limits {
   /** Connections of a server. One more is closed at once. 10,000 by default. */
   connections: number;
   /**
+   * Bytes of memory that the calls of one connection of a server may hold when another one begins:
+   * requests that handlers work on, replies that wait to be sent, and those that are expected.
+   * Beyond it, the connection begins no call and does not read on until there is room. 64 MiB by
+   * default.
+   */
+  heldBytes: number;
+  /**
+   * Bytes of memory that all connections of a server may hold in this way, with what is queued and
+   * long frames under way. Beyond it, connections that hold little still may begin small calls.
+   * 512 MiB by default.
+   */
+  serverHeldBytes: number;
+  /**
    * Bytes of received messages that may wait on one stream before it counts as stalled.
    * 1 MiB by default.
    */
@@ -41,6 +54,17 @@ export interface Limits {
    * stream fails with `RESOURCE_EXHAUSTED`. 5,000 by default; 0 means never.
    */
   stallTimeoutMs: number;
+  /**
+   * How long, in milliseconds, a peer may take to finish a frame that it has begun, before the
+   * connection ends; and how long one may read nothing of what it is sent while the server has no
+   * room for others. 30,000 by default; 0 means for ever.
+   */
+  frameTimeoutMs: number;
+  /**
+   * After how many milliseconds without a call a server ends a connection. 0 by default, which
+   * means never: containerd's clients keep theirs.
+   */
+  idleTimeoutMs: number;
 }
 
 /** The longest frame data the ttrpc protocol speaks of, in bytes: 4 MiB. */
@@ -54,9 +78,13 @@ const DEFAULTS: Readonly<Limits> = {
   concurrentCalls: 10_000,
   serverCalls: 20_000,
   connections: 10_000,
+  heldBytes: 64 << 20,
+  serverHeldBytes: 512 << 20,
   streamQueueBytes: 1 << 20,
   connectionQueueBytes: 8 << 20,
   stallTimeoutMs: 5_000,
+  frameTimeoutMs: 30_000,
+  idleTimeoutMs: 0,
 };
 
 const LARGEST: Readonly<Limits> = {
@@ -64,9 +92,13 @@ const LARGEST: Readonly<Limits> = {
   concurrentCalls: 2 ** 31,
   serverCalls: 2 ** 31,
   connections: 2 ** 31,
+  heldBytes: Number.MAX_SAFE_INTEGER,
+  serverHeldBytes: Number.MAX_SAFE_INTEGER,
   streamQueueBytes: Number.MAX_SAFE_INTEGER,
   connectionQueueBytes: Number.MAX_SAFE_INTEGER,
   stallTimeoutMs: 2 ** 31 - 1,
+  frameTimeoutMs: 2 ** 31 - 1,
+  idleTimeoutMs: 2 ** 31 - 1,
 };
 
 /**
@@ -86,7 +118,7 @@ export function resolveLimits(
     if (!Object.hasOwn(DEFAULTS, name)) {
       throw new TypeError(`Cannot set limit "${name}": there is none of that name`);
     }
-    const least = name === "stallTimeoutMs" ? 0 : 1;
+    const least = name.endsWith("Ms") ? 0 : 1;
     if (!Number.isInteger(value) || value < least || value > LARGEST[name]) {
       throw new RangeError(
         `Cannot set limit "${name}" to ${value}: ` +

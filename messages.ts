@@ -172,7 +172,7 @@ export async function sendMessages<T>(
     const message = isPromiseLike(value) ? await value : value; // as `for await` does
     if (stream.status) return;
     const bytes = encodeMessage(codec, message as T, path);
-    while (stream.congested && !stream.status) await stream.writable();
+    if (stream.congested) await stream.room(bytes.length);
     if (stream.status) return;
     if (stream.sizes) stream.sizes.sent += bytes.length;
     stream.send(bytes);

@@ -5,12 +5,14 @@
  */
 
 import { bytesCodec } from "./codec.ts";
+import { Expectation } from "./held_bytes.ts";
 import {
   intercept,
   type InterceptedRequest,
   interceptedResponse,
   type Interceptor,
 } from "./interceptor.ts";
+import { MESSAGE_BYTES } from "./limits.ts";
 import { DONE, iterate, MessageIterator } from "./messages.ts";
 import { Method } from "./method.ts";
 import { enter } from "./running.ts";
@@ -27,6 +29,8 @@ export interface Route {
   readonly method: Method;
   /** Its handler. */
   readonly handler: Handler;
+  /** How long its replies are. */
+  readonly replies: Expectation;
 }
 
 /** Takes the services that a server offers. */
@@ -39,14 +43,17 @@ export class Router {
   readonly refusals: Handler | undefined;
   readonly #services = new Map<string, Map<string, Route>>();
   readonly #interceptors: readonly Interceptor[];
+  readonly #messageBytes: number;
 
   /**
    * Use `serve()`.
    *
    * @param interceptors Code around every handler: interceptors, outermost first.
+   * @param messageBytes How long a reply may be, in bytes.
    */
-  constructor(interceptors: readonly Interceptor[] = []) {
+  constructor(interceptors: readonly Interceptor[] = [], messageBytes = MESSAGE_BYTES) {
     this.#interceptors = [...interceptors];
+    this.#messageBytes = messageBytes;
     this.refusals = interceptors.length === 0 ? undefined : this.#intercepted(() => {
       throw new TypeError("A call that is refused has no handler");
     });
@@ -86,7 +93,8 @@ export class Router {
         if (isPromiseLike(result)) call.work = result;
         return result;
       };
-      routes.set(method.name, { method, handler: this.#intercepted(bound) });
+      const replies = new Expectation(this.#messageBytes);
+      routes.set(method.name, { method, handler: this.#intercepted(bound), replies });
     }
     this.#services.set(typeName, routes);
     return this;

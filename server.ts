@@ -17,9 +17,11 @@ import {
   type VsockAddress,
 } from "./address.ts";
 import { Deadlines } from "./deadlines.ts";
+import { HeldBytes } from "./held_bytes.ts";
 import type { Interceptor } from "./interceptor.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
 import { accepted, type ByteListener, listen, listenLater } from "./listen.ts";
+import { Pressure } from "./pressure.ts";
 import { Router } from "./router.ts";
 import { runningCall } from "./running.ts";
 import { ServerConnection, type ServerHost } from "./server_connection.ts";
@@ -152,20 +154,23 @@ export class Server implements AsyncDisposable {
   constructor(options: ServeOptions, routes: (router: Router) => unknown) {
     const { signal } = options;
     checkSignal(signal);
-    const router = new Router(options.interceptors);
+    const limits = resolveLimits(options.limits);
+    const router = new Router(options.interceptors, limits.messageBytes);
     if (isPromiseLike(routes(router))) {
       throw new TypeError(
         "Cannot serve: routes must be registered synchronously, and the callback returned a promise",
       );
     }
     const deadlines = new Deadlines();
+    const held = new HeldBytes(limits.serverHeldBytes);
     this.#settings = { ...options };
     this.#host = {
       router,
       deadlines,
       tally: this.#tally,
-      limits: resolveLimits(options.limits),
+      limits,
       timers: this.#timers,
+      held,
       running: 0,
       report: (error, method) => this.#report(error, method),
       disconnected: (connection) => {
@@ -173,12 +178,19 @@ export class Server implements AsyncDisposable {
         this.#tally.disconnect(connection.connection);
       },
     };
+    const pressure = new Pressure(
+      held,
+      this.#timers,
+      limits.frameTimeoutMs,
+      () => [...this.#connections].map(({ connection }) => connection),
+    );
     const shutdown = () => void this.shutdown();
     this.listening = this.#started.promise;
     this.listening.catch(() => {}); // so does `finished`, which somebody has to look at
     this.finished = this.#start(options).finally(() => {
       signal?.removeEventListener("abort", shutdown);
       deadlines.close();
+      pressure.stop();
     });
     // Reported already. Without `onError`, it would be lost unless it were loud.
     if (options.onError) this.finished.catch(() => {});
@@ -259,7 +271,8 @@ export class Server implements AsyncDisposable {
    * @returns The numbers, at this moment.
    */
   stats(): Stats {
-    return this.#tally.stats([...this.#connections].map(({ connection }) => connection));
+    const connections = [...this.#connections].map(({ connection }) => connection);
+    return this.#tally.stats(connections, this.#host.held.bytes);
   }
 
   /** Lets the server keep the process alive, as it does at first. */

@@ -51,6 +51,10 @@ interface OfferedCall extends Omit<InterceptedRequest, "address"> {
 export class ServerCall extends Stream {
   /** Why the call is refused, if it is. */
   refusal: Status | undefined;
+  /** The bytes that its request holds, once its handler waits for something. */
+  heldBytes = 0;
+  /** The bytes that its reply is expected to hold, until it is made. */
+  expectedBytes = 0;
   readonly #host: CallHost;
   #metadata: Metadata | undefined;
   #context: HandlerContext | undefined;

@@ -21,15 +21,17 @@ import {
   oversizedError,
   writeHeader,
 } from "./framing.ts";
+import type { Expectation, HeldBytes } from "./held_bytes.ts";
 import type { Limits } from "./limits.ts";
 import { decodeMessage, encodeMessage, ReceivedMessages, sendMessages } from "./messages.ts";
+import type { Metadata } from "./metadata.ts";
 import type { Method } from "./method.ts";
 import { type Handler, type Router, unknownMethod } from "./router.ts";
 import { type CallHost, DEADLINE_PASSED, ServerCall, type ServerKeeper } from "./server_call.ts";
 import type { ConnectionInfo, Messages } from "./service.ts";
 import { Code, OK, RpcError, type Status, statusError, statusOf } from "./status.ts";
 import { isPromiseLike } from "./tell.ts";
-import type { Timers } from "./timer.ts";
+import type { Timer, Timers } from "./timer.ts";
 import { NO_BYTES } from "./writer.ts";
 
 /** What a connection needs of its server. */
@@ -40,12 +42,21 @@ export interface ServerHost extends ServerKeeper {
   readonly limits: Readonly<Limits>;
   /** The server's timers. */
   readonly timers: Timers;
+  /** What all connections hold. */
+  readonly held: HeldBytes;
   /** How many handlers run, on all connections. */
   running: number;
   /** A connection has ended. */
   disconnected(connection: ServerConnection): void;
 }
 
+/** Replies that are shorter are not worth being expected, in bytes. */
+const LITTLE_BYTES = 1 << 12;
+/** How often it is looked which calls take long, in milliseconds, and after how many looks they do. */
+const DOUBT_MS = 100;
+const KNOWN_LOOKS = 10;
+/** What a pair of metadata takes in memory beside its text, in bytes. */
+const PAIR_BYTES = 100;
 /** How often a client that has half-closed is asked whether it is still there, in milliseconds. */
 const PROBE_MS = 1_000;
 /** How long a forced shutdown waits for clients to take their last status, in milliseconds. */
@@ -62,6 +73,11 @@ export class ServerConnection implements Role, CallHost {
   readonly #refused = new Map<number, ServerCall>();
   /** Settle when these have ended. */
   readonly #refusing = new Set<Promise<void>>();
+  /** Calls that have begun in this turn of the event loop, and wait for something. */
+  #begun: ServerCall[] = [];
+  /** Calls that have not answered yet, and whose replies are likely to be long. */
+  readonly #expecting = new Map<ServerCall, { looks: number }>();
+  #doubt: Timer | undefined;
   #running = 0; // handlers, also of calls that are over
   #lastId = 0;
   #unnamed = 0; // refused calls whose id is another one's, too
@@ -73,14 +89,16 @@ export class ServerConnection implements Role, CallHost {
    * @param server What it belongs to.
    */
   constructor(conn: ByteConnection, name: string | undefined, server: ServerHost) {
-    this.connection = new Connection(conn, name, server.limits, server.timers, this);
+    this.connection = new Connection(conn, name, server, this);
     this.server = server;
     this.info = { remoteAddr: conn.remoteAddr, values: new Map() };
+    if (server.limits.idleTimeoutMs > 0) void this.#endIdle(server.limits.idleTimeoutMs);
   }
 
   /** Answers new calls `UNAVAILABLE`, and ends when those in flight have. */
   async drain(): Promise<void> {
     this.#draining = true;
+    this.connection.readmit();
     const refusing = [...this.#refusing];
     await this.connection.whenIdle();
     await Promise.all(refusing);
@@ -90,9 +108,59 @@ export class ServerConnection implements Role, CallHost {
   /** Ends all calls with `UNAVAILABLE`, and then the connection. */
   async force(): Promise<void> {
     this.#draining = true;
+    this.connection.readmit();
     const calls = [...this.connection.streams.values(), ...this.#refused.values()];
     for (const call of calls) this.failCall(call, SHUTTING_DOWN);
     await this.connection.finish(LAST_WORDS_MS);
+  }
+
+  admits(type: number, data: Uint8Array, paidFor: boolean): boolean {
+    if (type !== FrameType.Request || this.#draining) return true;
+    const { held } = this.connection;
+    return paidFor ? held.hasRoom : held.mayBegin(() => data.length + this.#expected(data));
+  }
+
+  /** How long the reply to a Request is likely to be, in bytes. */
+  #expected(data: Uint8Array): number {
+    try {
+      const { service, method } = decodeRequest(data);
+      const route = this.server.router.find(service, method);
+      return typeof route !== "string" && route.replies.known ? route.replies.bytes : 0;
+    } catch {
+      return 0; // it will be refused
+    }
+  }
+
+  get begins(): boolean {
+    return this.#begun.length > 0;
+  }
+
+  turned(): void {
+    for (const call of this.#begun) {
+      if (call.expectedBytes === 0) continue; // its reply was made
+      const { bytes } = call.replies!;
+      if (bytes < LITTLE_BYTES || this.connection.closed) this.#expect(call, 0);
+      else {
+        this.#expect(call, bytes);
+        this.#expecting.set(call, { looks: 0 });
+      }
+    }
+    this.#begun = [];
+    if (this.#expecting.size > 0) {
+      this.#doubt ??= this.server.timers.repeat(DOUBT_MS, () => this.#doubtful());
+    }
+  }
+
+  /** Expects nothing more of calls that take long. They may wait for others, which have to begin. */
+  #doubtful(): void {
+    const unknown = new Set<Expectation>();
+    for (const [call, age] of this.#expecting) {
+      const { known } = call.replies!;
+      if (++age.looks <= (known ? KNOWN_LOOKS : 1)) continue;
+      this.#expect(call, 0);
+      if (!known) unknown.add(call.replies!);
+    }
+    for (const replies of unknown) replies.doubt();
   }
 
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
@@ -120,10 +188,15 @@ export class ServerConnection implements Role, CallHost {
       return this.#refuse(streamId, { code: Code.UNIMPLEMENTED, message: route }, request);
     }
     const { metadata, payload, timeoutNano } = request;
-    if (timeoutNano < 0n) return this.#refuse(streamId, DEADLINE_PASSED, request, method);
-    const call = new ServerCall(route.method, { metadata, deadline: deadlineOf(request) }, this);
+    const deadline = deadlineOf(request, this.connection);
+    const late = this.connection.arrival !== undefined && deadline <= performance.now();
+    if (timeoutNano < 0n || late) {
+      return this.#refuse(streamId, DEADLINE_PASSED, request, method);
+    }
+    const call = new ServerCall(route.method, { metadata, deadline }, this);
     call.attach(this.connection);
     call.open(streamId);
+    call.replies = route.replies;
     this.connection.streams.set(streamId, call);
     const { clientStreaming } = route.method;
     if (clientStreaming && payload.length > 0) call.push(payload);
@@ -131,6 +204,29 @@ export class ServerConnection implements Role, CallHost {
     this.#running++;
     this.server.running++;
     void this.#run(call, route.handler, clientStreaming ? undefined : payload);
+    if (!call.status) this.#hold(call, request);
+  }
+
+  /**
+   * A call has begun, and its handler waits for something. Perhaps not for long, so its reply may be
+   * about to come, and be as long as one can be.
+   */
+  #hold(call: ServerCall, { payload, metadata }: Request): void {
+    const bytes = call.method.clientStreaming ? 0 : Math.max(payload.length, call.decodedBytes);
+    call.heldBytes = bytes + metadataBytes(metadata);
+    this.connection.held.change(call.heldBytes);
+    if (!call.replies) return; // the reply was made, and waits
+    this.#expect(call, this.server.limits.messageBytes);
+    if (this.#begun.push(call) === 1) setImmediate(() => this.turned());
+  }
+
+  #expect(call: ServerCall, bytes: number): void {
+    if (call.expectedBytes === bytes) return;
+    this.connection.held.expect(bytes - call.expectedBytes);
+    call.expectedBytes = bytes;
+    if (bytes > 0 || !this.#expecting.delete(call) || this.#expecting.size > 0) return;
+    this.#doubt?.stop();
+    this.#doubt = undefined;
   }
 
   /** Why no other handler may run, if that is so. */
@@ -161,7 +257,7 @@ export class ServerConnection implements Role, CallHost {
       const request = this.#decode(call, payload);
       payload = undefined; // it can be large, and the handler may take long
       const given = call.refusal ? this.#tell(call) : handler!(request, call);
-      const result = isPromiseLike(given) ? await given : given;
+      let result = isPromiseLike(given) ? await given : given;
       if (method.serverStreaming) {
         await sendMessages(call, method.output, result as Messages<unknown>);
         if (call.status) return;
@@ -170,7 +266,11 @@ export class ServerConnection implements Role, CallHost {
       } else {
         if (call.status) return;
         const bytes = encodeMessage(method.output, result, method.path);
-        while (call.congested && !call.status) await call.writable();
+        result = undefined; // the reply may wait for long
+        call.replies?.learn(bytes.length);
+        call.replies = undefined;
+        this.#expect(call, 0);
+        if (call.congested) await call.room(bytes.length);
         if (call.status) return;
         if (call.sizes) call.sizes.sent += bytes.length;
         this.#sendResponse(call.id, { status: undefined, payload: bytes });
@@ -182,15 +282,35 @@ export class ServerConnection implements Role, CallHost {
     } finally {
       // A handler counts until it has settled, be its call over before that.
       const { work } = call;
-      if (handler && call.status !== OK && work) work.then(this.#settled, this.#settled);
-      else if (handler) this.#settled();
+      const settled = () => this.#settled(call);
+      if (handler && call.status !== OK && work) work.then(settled, settled);
+      else if (handler) settled();
     }
   }
 
-  readonly #settled = (): void => {
+  /** A handler has settled: it has no use for anything any more. */
+  #settled(call: ServerCall): void {
     this.#running--;
     this.server.running--;
-  };
+    call.ignore();
+    this.connection.held.change(-call.heldBytes);
+    call.heldBytes = 0;
+    this.#expect(call, 0);
+  }
+
+  /** Ends the connection when it has had no call for so long. */
+  async #endIdle(ms: number): Promise<void> {
+    const { connection, server } = this;
+    let left = ms;
+    while (!connection.closed && !this.#draining) {
+      await connection.whenIdle();
+      await server.timers.settled(connection.over, left);
+      const busy = connection.calls > 0 || this.#refused.size > 0 || connection.receiving;
+      left = busy ? ms : connection.idleSince + ms - performance.now();
+      if (left <= 0) break;
+    }
+    if (!connection.closed && !this.#draining) await this.drain();
+  }
 
   /** The message of a call, or its messages. If it cannot be decoded, the call is refused. */
   #decode(call: ServerCall, payload: Uint8Array | undefined): unknown {
@@ -222,20 +342,27 @@ export class ServerConnection implements Role, CallHost {
     }
     const call = new ServerCall(
       method ?? unknownMethod(request?.service ?? "", request?.method ?? ""),
-      { metadata: request?.metadata, deadline: deadlineOf(request), refusal },
+      {
+        metadata: request?.metadata,
+        deadline: deadlineOf(request, this.connection),
+        refusal,
+      },
       this,
     );
     const taken = this.connection.streams.has(streamId) || this.#refused.has(streamId);
     const key = taken ? --this.#unnamed : streamId;
-    const { queue, backlog } = this.connection;
+    const { queue, backlog, held } = this.connection;
     const over = Promise.withResolvers<void>();
+    call.heldBytes = metadataBytes(request?.metadata);
+    held.change(call.heldBytes);
     const forget = () => {
+      held.change(-call.heldBytes);
       this.#refused.delete(key);
       this.#refusing.delete(over.promise);
       over.resolve();
     };
     this.#refusing.add(over.promise);
-    call.attach({ limits, queue, backlog, forget });
+    call.attach({ limits, queue, backlog, held, forget });
     call.open(streamId);
     this.#refused.set(key, call);
     void this.#run(call, undefined, undefined);
@@ -280,6 +407,7 @@ export class ServerConnection implements Role, CallHost {
 
   ended(failure: Status | undefined): void {
     for (const call of [...this.#refused.values()]) call.end(failure ?? ENDED);
+    for (const call of [...this.#expecting.keys()]) this.#expect(call, 0);
     if (failure) this.server.report(statusError(failure));
     this.server.disconnected(this);
   }
@@ -316,9 +444,16 @@ export class ServerConnection implements Role, CallHost {
   }
 }
 
-function deadlineOf(request: Request | undefined): number {
+function deadlineOf(request: Request | undefined, connection: Connection): number {
   if (!request || request.timeoutNano <= 0n) return Infinity;
-  return performance.now() + Number(request.timeoutNano) / 1e6;
+  return (connection.arrival ?? performance.now()) + Number(request.timeoutNano) / 1e6;
+}
+
+/** About what metadata take in memory. */
+function metadataBytes(metadata: Metadata | undefined): number {
+  let bytes = 0;
+  for (const [key, value] of metadata ?? []) bytes += PAIR_BYTES + 2 * (key.length + value.length);
+  return bytes;
 }
 
 function invalid(message: string): Status {

@@ -24,6 +24,11 @@ export interface Stats {
   openStreams: number;
   /** What received messages that nobody has taken yet are reckoned to use, in bytes. */
   queuedBytes: number;
+  /**
+   * What calls hold, in bytes of memory: requests that handlers work on, what waits to be sent or
+   * taken, and long frames under way. Bounded by `limits`.
+   */
+  heldBytes: number;
 }
 
 /** What is counted on a connection. */
@@ -66,8 +71,8 @@ export class Tally {
     this.#bytesOut += connection.bytesOut;
   }
 
-  /** The numbers, with those of the open connections. */
-  stats(open: readonly Counted[]): Stats {
+  /** The numbers, with those of the open connections, and what calls hold. */
+  stats(open: readonly Counted[], heldBytes = 0): Stats {
     const sum = (of: (connection: Counted) => number) =>
       open.reduce((total, connection) => total + of(connection), 0);
     return {
@@ -79,6 +84,7 @@ export class Tally {
       bytesSent: this.#bytesOut + sum(({ bytesOut }) => bytesOut),
       openStreams: sum(({ calls }) => calls),
       queuedBytes: sum(({ queuedBytes }) => queuedBytes),
+      heldBytes,
     };
   }
 }

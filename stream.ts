@@ -32,6 +32,7 @@
 import type { Backlog } from "./backlog.ts";
 import type { Deadlines, Expirable } from "./deadlines.ts";
 import { checkLength, FrameFlag, FrameType, HEADER_LENGTH, writeHeader } from "./framing.ts";
+import type { Expectation, HeldBytes } from "./held_bytes.ts";
 import { Inbox } from "./inbox.ts";
 import type { Limits } from "./limits.ts";
 import type { Method } from "./method.ts";
@@ -56,6 +57,8 @@ export interface StreamHost {
   readonly queue: WriteQueue;
   /** What received messages count into. */
   readonly backlog: Backlog;
+  /** What messages count into that wait to be sent. */
+  readonly held: HeldBytes;
   /** The stream has ended, and is to be forgotten. */
   forget(stream: Stream): void;
 }
@@ -87,6 +90,10 @@ export abstract class Stream extends Inbox implements Expirable {
    * has stopped when it is done with what it waits for.
    */
   work: PromiseLike<unknown> | undefined;
+  /** About how many bytes of memory the message takes that was decoded last. */
+  decodedBytes = 0;
+  /** How long the messages are that this side sends for the method, if somebody wants to know. */
+  replies: Expectation | undefined;
   readonly #role: "client" | "server";
   #state: State = "idle";
   #host: StreamHost | undefined;
@@ -171,6 +178,7 @@ export abstract class Stream extends Inbox implements Expirable {
    */
   send(message: Uint8Array): void {
     const { queue, limits } = this.#host!;
+    this.replies?.learn(message.length);
     checkLength(message.length, limits.messageBytes);
     writeHeader(queue.writer, this.id, FrameType.Data, 0, message.length);
     queue.writer.bytes(message);
@@ -187,6 +195,18 @@ export abstract class Stream extends Inbox implements Expirable {
     const flags = FrameFlag.RemoteClosed | FrameFlag.NoData;
     writeHeader(queue.writer, this.id, FrameType.Data, flags, 0);
     queue.send(HEADER_LENGTH);
+  }
+
+  /**
+   * Waits until the write queue has room, or the call has ended.
+   *
+   * @param bytes How long the message is that waits. It counts as held meanwhile.
+   */
+  async room(bytes: number): Promise<void> {
+    const { held } = this.#host!;
+    held.change(bytes);
+    while (this.congested && !this.status) await this.writable();
+    held.change(-bytes);
   }
 
   /** Settles when the write queue has room, writing has failed, or the call has ended. */

@@ -8,6 +8,7 @@
  * @module
  */
 
+import type { HeldBytes } from "./held_bytes.ts";
 import { recycle, Writer } from "./writer.ts";
 
 /** Bytes that are written at once, so that the peer starts on them while the rest is being made. */
@@ -29,6 +30,7 @@ export class WriteQueue {
   readonly writer: Writer = new Writer();
   readonly #sink: ByteSink;
   readonly #onFailure: (cause: unknown) => void;
+  readonly #held: HeldBytes | undefined;
   #pending = 0; // bytes that wait, or are being written
   #total = 0; // bytes ever sent
   #scheduled = false;
@@ -43,10 +45,12 @@ export class WriteQueue {
    * @param sink Where the bytes go.
    * @param onFailure Called once, if writing fails. Nothing is written any more, and who asks for
    * room from then on waits until the queue is closed.
+   * @param held What the bytes that wait count into.
    */
-  constructor(sink: ByteSink, onFailure: (cause: unknown) => void) {
+  constructor(sink: ByteSink, onFailure: (cause: unknown) => void, held?: HeldBytes) {
     this.#sink = sink;
     this.#onFailure = onFailure;
+    this.#held = held;
   }
 
   /** Whether nothing is written any more. */
@@ -62,6 +66,11 @@ export class WriteQueue {
   /** Whether nothing waits for the socket. */
   get idle(): boolean {
     return this.#pending === 0;
+  }
+
+  /** How many bytes the socket has taken. */
+  get written(): number {
+    return this.#total - this.#pending;
   }
 
   /** How many bytes were ever sent. */
@@ -82,6 +91,7 @@ export class WriteQueue {
       return;
     }
     this.#pending += length;
+    this.#held?.change(length);
     this.#total += length;
     if (!more) this.#urgent = true;
     if (!this.#running) this.#go();
@@ -130,6 +140,7 @@ export class WriteQueue {
   }
 
   #drop(): void {
+    this.#held?.change(-this.#pending);
     this.#pending = 0;
     this.writer.take();
     this.#flushed?.resolve();
@@ -148,6 +159,7 @@ export class WriteQueue {
             checkCount("written", written, rest.length);
             rest = rest.subarray(written);
             this.#pending -= written;
+            this.#held?.change(-written);
             if (this.#waiting.size > 0 && !this.congested) this.#release();
           }
           recycle(chunk);

@@ -5,6 +5,7 @@ import { type CallRequest, ClientCall, type ClientKeeper } from "../client_call.
 import { ClientConnection } from "../client_connection.ts";
 import { encodeResponse, type Response } from "../envelope.ts";
 import { type Frame, FrameFlag, FrameType } from "../framing.ts";
+import { HeldBytes } from "../held_bytes.ts";
 import { type Limits, resolveLimits } from "../limits.ts";
 import type { MethodKind } from "../method.ts";
 import { Tally } from "../stats.ts";
@@ -70,6 +71,7 @@ export class TestClientConnection {
       ...options,
       limits: resolveLimits(options.limits),
       timers: this.timers,
+      held: new HeldBytes(Infinity),
       onExhausted: (call) => void this.exhausted.push(call),
       onEnd: (failure) => void this.ends.push(failure),
     });

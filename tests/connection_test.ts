@@ -3,6 +3,7 @@
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { Connection, type Role } from "../connection.ts";
 import { type Frame, FrameType } from "../framing.ts";
+import { HeldBytes } from "../held_bytes.ts";
 import { type Limits, resolveLimits } from "../limits.ts";
 import { Code, OK, RpcError, type Status } from "../status.ts";
 import { frameBytes, ScriptedConnection } from "./scripted_connection.ts";
@@ -18,6 +19,7 @@ class Bed implements Role {
   readonly timers = new FakeTimers();
   readonly connection: Connection<TestStream>;
   readonly accepts: boolean;
+  readonly begins = false;
   readonly frames: Frame[] = [];
   readonly tooLong: [streamId: number, type: number, flags: number, length: number][] = [];
   readonly ends: (Status | undefined)[] = [];
@@ -31,8 +33,12 @@ class Bed implements Role {
     limits?: Partial<Limits>;
   } = {}) {
     this.accepts = accepts;
-    const all = resolveLimits(limits);
-    this.connection = new Connection(this.conn, name || undefined, all, this.timers, this);
+    const owner = {
+      limits: resolveLimits(limits),
+      timers: this.timers,
+      held: new HeldBytes(Infinity),
+    };
+    this.connection = new Connection(this.conn, name || undefined, owner, this);
   }
 
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
@@ -44,6 +50,12 @@ class Bed implements Role {
   oversized(streamId: number, type: number, flags: number, length: number): void {
     this.tooLong.push([streamId, type, flags, length]);
   }
+
+  admits(): boolean {
+    return true;
+  }
+
+  turned(): void {}
 
   endOfInput(): Promise<Status> {
     this.inputs++;

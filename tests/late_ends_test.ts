@@ -5,6 +5,7 @@ import { equal, rejects } from "node:assert/strict";
 import { bytesCodec } from "../codec.ts";
 import { Connection, type Role } from "../connection.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
+import { HeldBytes } from "../held_bytes.ts";
 import { resolveLimits } from "../limits.ts";
 import { sendMessages } from "../messages.ts";
 import { Code } from "../status.ts";
@@ -38,12 +39,17 @@ Deno.test("finish() sends what waits, also when the peer half-closes meanwhile",
   const conn = new ScriptedConnection();
   const role: Role = {
     accepts: true,
+    begins: false,
+    admits: () => true,
+    turned() {},
     frame() {},
     oversized() {},
     ended() {},
     endOfInput: () => Promise.resolve(LOST),
   };
-  const connection = new Connection(conn, "x", resolveLimits(), new FakeTimers(), role);
+  const limits = resolveLimits();
+  const owner = { limits, timers: new FakeTimers(), held: new HeldBytes(Infinity) };
+  const connection = new Connection(conn, "x", owner, role);
   const running = connection.run();
   conn.sink.hold();
   connection.queue.writer.bytes(new Uint8Array(1));

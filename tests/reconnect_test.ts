@@ -5,6 +5,7 @@ import { ClientCall } from "../client_call.ts";
 import { ClientConnection } from "../client_connection.ts";
 import { Deadlines } from "../deadlines.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
+import { HeldBytes } from "../held_bytes.ts";
 import { resolveLimits } from "../limits.ts";
 import { createConnectionPair } from "../memory.ts";
 import { methodsOf } from "../service.ts";
@@ -222,6 +223,7 @@ Deno.test("a connection that has used up its ids takes no more calls", async () 
     name: "memory",
     limits: resolveLimits(),
     timers: new Timers(),
+    held: new HeldBytes(Infinity),
     onExhausted: (call) => void left.push(call),
     onEnd: () => {},
     firstId: 2 ** 32 - 1,

@@ -90,14 +90,24 @@ Deno.test("the core does not load protobuf-es", async () => {
 
 Deno.test("imports point downwards only", async () => {
   const layers = [
-    ["codec.ts", "limits.ts", "metadata.ts", "signal.ts", "tell.ts", "timer.ts", "writer.ts"],
+    [
+      "codec.ts",
+      "held_bytes.ts",
+      "limits.ts",
+      "metadata.ts",
+      "signal.ts",
+      "tell.ts",
+      "timer.ts",
+      "writer.ts",
+    ],
     ["backlog.ts", "backoff.ts", "deadlines.ts", "status.ts", "write_queue.ts"],
     ["address.ts", "framing.ts", "inbox.ts", "reader.ts", "stats.ts"],
     ["unix_listener.ts"],
     ["dial.ts", "envelope.ts", "listen.ts", "memory.ts", "reconnect.ts"],
     ["method.ts"],
     ["service.ts", "stream.ts"],
-    ["call_options.ts", "interceptor.ts", "running.ts", "stall.ts"],
+    ["admission.ts", "frame_timeout.ts", "pressure.ts", "stall.ts"],
+    ["call_options.ts", "interceptor.ts", "running.ts"],
     ["connection.ts", "logger.ts", "messages.ts", "retry.ts", "server_call.ts"],
     ["client_call.ts", "router.ts"],
     ["client_connection.ts", "intercepted.ts", "server_connection.ts"],

@@ -5,6 +5,7 @@ import { bytesCodec } from "../codec.ts";
 import { decodeResponse, type Request, responseLength } from "../envelope.ts";
 import { type Frame, FrameFlag, FrameType } from "../framing.ts";
 import type { InterceptedRequest, Interceptor } from "../interceptor.ts";
+import { HeldBytes } from "../held_bytes.ts";
 import { type Limits, resolveLimits } from "../limits.ts";
 import { Router } from "../router.ts";
 import type { ServerCall } from "../server_call.ts";
@@ -58,6 +59,7 @@ class Bed implements ServerHost {
   readonly deadlines = new NotedDeadlines();
   readonly tally = new Tally();
   readonly limits: Readonly<Limits>;
+  readonly held: HeldBytes;
   readonly router: Router;
   readonly connection: ServerConnection;
   readonly reading: Promise<void>;
@@ -70,6 +72,7 @@ class Bed implements ServerHost {
     interceptors?: Interceptor[];
   } = {}) {
     this.limits = resolveLimits(limits);
+    this.held = new HeldBytes(this.limits.serverHeldBytes);
     this.router = new Router(interceptors).service(Svc, { ...handlers, ...own });
     this.connection = new ServerConnection(this.conn, "unix:///s", this);
     this.reading = this.connection.connection.run();

@@ -3,6 +3,7 @@
 import { Backlog } from "../backlog.ts";
 import { bytesCodec } from "../codec.ts";
 import { type Frame, FrameDecoder } from "../framing.ts";
+import { HeldBytes } from "../held_bytes.ts";
 import { type Limits, resolveLimits } from "../limits.ts";
 import { Method, type MethodKind } from "../method.ts";
 import { Code, type Status } from "../status.ts";
@@ -85,6 +86,7 @@ export class Host implements StreamHost {
   readonly sink = new Sink();
   readonly queue: WriteQueue;
   readonly backlog: Backlog<Stream>;
+  readonly held = new HeldBytes(Infinity);
   readonly forgotten: Stream[] = [];
 
   constructor(limits?: Partial<Limits>) {

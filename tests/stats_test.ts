@@ -30,6 +30,7 @@ Deno.test("stats() count calls and bytes alike on both sides", async () => {
     bytesSent: 0,
     openStreams: 1,
     queuedBytes: 0,
+    heldBytes: 0,
   });
   deepEqual({ ...far, bytesSent: near.bytesReceived, bytesReceived: near.bytesSent }, {
     ...near,

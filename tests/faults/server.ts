@@ -1,4 +1,8 @@
-/** A server of the test service, which also tells what it uses: `server.ts PATH`. */
+/**
+ * A server of the test service, which also tells what it uses: `server.ts PATH [DELAY]`. Without a
+ * delay it makes what it is to produce at once; otherwise after so many milliseconds, of which none
+ * means a promise that is settled.
+ */
 
 import { serve } from "@ttrpc/ttrpc";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
@@ -11,6 +15,7 @@ export interface Report {
   external: number;
   rss: number;
   callsInFlight: number;
+  heldBytes: number;
   connections: number;
   callsFailed: Record<string, number>;
 }
@@ -24,6 +29,7 @@ if (import.meta.main) {
   }, (router) =>
     router.service(TestService, {
       ...testHandlers,
+      ...(Deno.args[1] === undefined ? {} : { produce: produceLater }),
       echo: (request, context) =>
         request.text === "report" ? { text: JSON.stringify(report()) } : testHandlers.echo(
           request,
@@ -31,10 +37,16 @@ if (import.meta.main) {
         ),
     }));
 
+  async function produceLater({ length }: { length: number }) {
+    const ms = Number(Deno.args[1]);
+    if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
+    return { payload: new Uint8Array(length) };
+  }
+
   const report = (): Report => {
     (globalThis as unknown as { gc(): void }).gc();
     const { heapUsed: heap, external, rss } = Deno.memoryUsage();
-    const { callsInFlight, connections, callsFailed } = server.stats();
-    return { heap, external, rss, callsInFlight, connections, callsFailed };
+    const { callsInFlight, heldBytes, connections, callsFailed } = server.stats();
+    return { heap, external, rss, callsInFlight, heldBytes, connections, callsFailed };
   };
 }

@@ -152,8 +152,8 @@ export async function mix(seconds: number, seed: number): Promise<Summary> {
         await Promise.all(Array.from({ length: 1 + pick(8) }, () => attempt(client, pick)));
       }
       await client[Symbol.asyncDispose]();
-      const { callsInFlight, openStreams, queuedBytes } = client.stats();
-      equal(callsInFlight + openStreams + queuedBytes, 0);
+      const { callsInFlight, openStreams, queuedBytes, heldBytes } = client.stats();
+      equal(callsInFlight + openStreams + queuedBytes + heldBytes, 0);
       if (pick(4) === 0) {
         await hostile(path, pick);
         summary.hostile++;
@@ -168,8 +168,8 @@ export async function mix(seconds: number, seed: number): Promise<Summary> {
   while (server.stats().connections > 0 || server.stats().callsInFlight > 0) {
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  const { openStreams, queuedBytes } = server.stats();
-  equal(openStreams + queuedBytes, 0);
+  const { openStreams, queuedBytes, heldBytes } = server.stats();
+  equal(openStreams + queuedBytes + heldBytes, 0);
   for (const error of errors) ok(error instanceof RpcError, Deno.inspect(error));
   return summary;
 }

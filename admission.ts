@@ -1,0 +1,170 @@
+/**
+ * Which frames a connection may take while there is no room for another call. What it has read
+ * waits here, in order, and nothing more is read.
+ *
+ * @module
+ */
+
+import type { HeldBytes } from "./held_bytes.ts";
+import { Code, RpcError } from "./status.ts";
+import type { Timers } from "./timer.ts";
+
+/** What this needs of a connection. */
+export interface AdmissionHost {
+  /** What it holds. */
+  readonly held: HeldBytes;
+  /** Whether it has ended. */
+  readonly closed: boolean;
+  /** Whether the peer is there to read; `undefined` if that cannot be told. */
+  peerReads(): Promise<boolean | undefined>;
+  /** Ends the connection because of an error. */
+  fail(cause: unknown): void;
+}
+
+/** What this needs of the connection's role. */
+export interface Admitting {
+  /**
+   * Whether a frame may be taken now.
+   *
+   * @param type The type of the frame.
+   * @param data Its data.
+   * @param paidFor Whether the server has made room for it before it was read.
+   */
+  admits(type: number, data: Uint8Array, paidFor: boolean): boolean;
+  /** Whether calls have begun in this turn of the event loop, whose replies may be about to come. */
+  readonly begins: boolean;
+  /** The turn has passed. */
+  turned(): void;
+}
+
+/** How often a peer is asked whether it is still there, in milliseconds. */
+const PROBE_MS = 1_000;
+
+interface KeptFrame {
+  readonly type: number;
+  readonly data: Uint8Array;
+  /** What the server holds for it. */
+  readonly paid: number;
+  readonly arrival: number;
+  readonly take: () => void;
+}
+
+/** The frames of one connection that have come, and are to be taken later. */
+export class Admission {
+  readonly #host: AdmissionHost;
+  readonly #role: Admitting;
+  readonly #timers: Timers;
+  #kept: KeptFrame[] = [];
+  #next = 0;
+  #paid = 0; // what the server holds for the long frame under way
+  #arrival: number | undefined;
+  #wake: (() => void) | undefined;
+
+  /**
+   * @param host The connection.
+   * @param role Its role.
+   * @param timers Those of its client or server.
+   */
+  constructor(host: AdmissionHost, role: Admitting, timers: Timers) {
+    this.#host = host;
+    this.#role = role;
+    this.#timers = timers;
+  }
+
+  /** Whether frames wait. */
+  get waiting(): boolean {
+    return this.#next < this.#kept.length;
+  }
+
+  /** Whether a frame that has come may be taken at once. If not, it has to be kept. */
+  admits(type: number, data: Uint8Array): boolean {
+    return !this.waiting && this.#role.admits(type, data, this.#paid > 0);
+  }
+
+  /** A frame is about to be taken at once: what the server held for it is counted anew. */
+  taken(): void {
+    if (this.#paid === 0) return;
+    this.#host.held.changeWhole(-this.#paid);
+    this.#paid = 0;
+  }
+
+  /** Keeps a frame until there is room. */
+  keep(type: number, data: Uint8Array, take: () => void): void {
+    this.#kept.push({ type, data, paid: this.#paid, arrival: performance.now(), take });
+    this.#paid = 0;
+  }
+
+  /** When the frame that is being taken has come, if it was kept: milliseconds of `performance.now()`. */
+  get arrival(): number | undefined {
+    return this.#arrival;
+  }
+
+  /** Has all kept frames taken, one by one, as there is room. */
+  async release(): Promise<void> {
+    while (this.waiting && !this.#host.closed) {
+      const { type, data, paid, arrival, take } = this.#kept[this.#next]!;
+      if (!this.#role.admits(type, data, paid > 0)) {
+        await this.#room();
+        continue;
+      }
+      this.#next++;
+      if (paid > 0) this.#host.held.changeWhole(-paid);
+      if (!this.waiting) this.#forget();
+      this.#arrival = arrival;
+      take();
+      this.#arrival = undefined;
+    }
+  }
+
+  /**
+   * Waits until the server has room for a long frame, of which the beginning has come.
+   *
+   * @param length Its length in bytes.
+   */
+  async payFor(length: number): Promise<void> {
+    if (this.#paid > 0) return;
+    const { held } = this.#host;
+    while (!held.wholeHasRoom && !this.#host.closed) await this.#room();
+    if (this.#host.closed) return;
+    this.#paid = length;
+    held.changeWhole(length);
+  }
+
+  /** Has those look again who wait for room. */
+  look(): void {
+    this.#wake?.();
+  }
+
+  /** Drops all: the connection has ended. */
+  drop(): void {
+    this.taken();
+    for (const { paid } of this.#kept.slice(this.#next)) this.#host.held.changeWhole(-paid);
+    this.#forget();
+    this.look();
+  }
+
+  #forget(): void {
+    this.#kept = [];
+    this.#next = 0;
+  }
+
+  /** Waits until there may be room. */
+  async #room(): Promise<void> {
+    if (this.#role.begins) {
+      await new Promise((resolve) => setImmediate(resolve));
+      return this.#role.turned();
+    }
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    const over = this.#host.held.wait(resolve);
+    const probe = this.#timers.repeat(PROBE_MS, async () => {
+      if (await this.#host.peerReads() === false) this.#host.fail(GONE);
+    });
+    await promise;
+    probe.stop();
+    this.#wake = undefined;
+    over();
+  }
+}
+
+const GONE = new RpcError(Code.UNAVAILABLE, "the peer has gone");

@@ -1,0 +1,145 @@
+/**
+ * The memory that calls hold, within limits: requests that handlers work on, replies that wait to be
+ * sent, what is queued. A connection counts its own; its server, or client, counts all.
+ *
+ * What a running handler will answer is not held yet, and too late to bound once it is. So it is
+ * expected, which counts as well: see {@linkcode Expectation}.
+ *
+ * @module
+ */
+
+/** What a connection may use while its server has no room, in bytes: enough for small calls. */
+const SHARE = 1 << 16;
+
+/** How long the replies of a method are: the longest of late, which is forgotten slowly. */
+export class Expectation {
+  #bytes: number;
+  #known = false;
+
+  /** @param bytes How long a reply can be, in bytes. The first ones may be. */
+  constructor(bytes: number) {
+    this.#bytes = bytes;
+  }
+
+  /** The bytes to expect. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether there was a reply. */
+  get known(): boolean {
+    return this.#known;
+  }
+
+  /** A reply of so many bytes was made. */
+  learn(bytes: number): void {
+    const rest = this.#known ? this.#bytes - Math.ceil(this.#bytes / 64) : 0;
+    this.#bytes = Math.max(bytes, rest);
+    this.#known = true;
+  }
+
+  /** There is still no reply: the calls take long, and are hardly about to be answered all at once. */
+  doubt(): void {
+    if (!this.#known) this.#bytes /= 2;
+  }
+}
+
+/** Bytes that are held, and those that are expected. */
+export class HeldBytes {
+  readonly #limit: number;
+  readonly #whole: HeldBytes | undefined;
+  readonly #waiting = new Set<() => void>();
+  /** Called when somebody waits for room. */
+  onAwaited: (() => void) | undefined;
+  #bytes = 0;
+  #expected = 0;
+
+  /**
+   * @param limit The most bytes to be held when something more is begun.
+   * @param whole What these are a part of.
+   */
+  constructor(limit: number, whole?: HeldBytes) {
+    this.#limit = limit;
+    this.#whole = whole;
+  }
+
+  /** How many bytes are held. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Whether there is room for more. */
+  get hasRoom(): boolean {
+    return this.#bytes + this.#expected < this.#limit;
+  }
+
+  /** Whether what these are a part of has room. */
+  get wholeHasRoom(): boolean {
+    return this.#whole?.hasRoom ?? true;
+  }
+
+  /** Whether somebody waits for room. */
+  get awaited(): boolean {
+    return this.#waiting.size > 0;
+  }
+
+  /**
+   * Whether a call may begin.
+   *
+   * @param bytes What it would hold, as far as that is known. Asked for only where it matters.
+   */
+  mayBegin(bytes: () => number): boolean {
+    if (!this.hasRoom) return false;
+    return this.wholeHasRoom || this.#bytes + this.#expected + bytes() <= SHARE;
+  }
+
+  /** So many more bytes are held; fewer, if that is negative. */
+  change(bytes: number): void {
+    this.#bytes += bytes;
+    this.#whole?.change(bytes);
+    if (bytes < 0) this.#tell();
+  }
+
+  /** So many more bytes are expected; fewer, if that is negative. */
+  expect(bytes: number): void {
+    this.#expected += bytes;
+    this.#whole?.expect(bytes);
+    if (bytes < 0) this.#tell();
+  }
+
+  /** So many more bytes are held, which have a limit of their own on the connection. */
+  changeWhole(bytes: number): void {
+    this.#whole?.change(bytes);
+  }
+
+  /**
+   * Calls back when there is room, or has been: others may be faster.
+   *
+   * @param callback What to call, once.
+   * @returns What ends the wait. Has to be called, so that the next one has his turn.
+   */
+  wait(callback: () => void): () => void {
+    const both = this.#whole ? [this, this.#whole] : [this];
+    const tell = () => {
+      for (const held of both) held.#waiting.delete(tell);
+      callback();
+    };
+    for (const held of both) {
+      held.#waiting.add(tell);
+      held.onAwaited?.();
+    }
+    return () => {
+      for (const held of both) {
+        held.#waiting.delete(tell);
+        held.#tell();
+      }
+    };
+  }
+
+  /** Tells the one who has waited longest. */
+  #tell(): void {
+    if (this.#waiting.size === 0 || !this.hasRoom) return;
+    const [tell] = this.#waiting;
+    tell!();
+  }
+}

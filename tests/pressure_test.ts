@@ -1,0 +1,102 @@
+// Peers that read nothing while a server has no room for others.
+
+import { deepEqual, equal } from "node:assert/strict";
+import { HeldBytes } from "../held_bytes.ts";
+import { Pressure } from "../pressure.ts";
+import { WriteQueue } from "../write_queue.ts";
+import { FakeTimers, settle, Sink } from "./stand_ins.ts";
+
+/** A connection with something to send. */
+class Peer {
+  readonly sink = new Sink();
+  readonly queue = new WriteQueue(this.sink, () => {});
+  readonly failures: unknown[] = [];
+
+  send(bytes: number): void {
+    this.queue.writer.bytes(new Uint8Array(bytes));
+    this.queue.send(bytes);
+  }
+
+  fail(cause: unknown): void {
+    this.failures.push(cause);
+  }
+}
+
+function bed(timeoutMs = 3_000) {
+  const timers = new FakeTimers();
+  const held = new HeldBytes(10);
+  const peers = [new Peer(), new Peer()];
+  new Pressure(held, timers, timeoutMs, () => peers);
+  return { timers, held, peers };
+}
+
+Deno.test("a peer that reads nothing is given up while others wait for room, and they are not", async () => {
+  const { timers, held, peers: [stuck, idle] } = bed();
+  stuck!.sink.hold();
+  stuck!.send(1_000);
+  await settle();
+  held.change(10);
+  const over = held.wait(() => {});
+  await timers.pass(3_999);
+  deepEqual(stuck!.failures, []);
+  await timers.pass(1);
+  deepEqual(stuck!.failures, ["it reads nothing, while the server has no room for others"]);
+  deepEqual(idle!.failures, []);
+  over();
+});
+
+Deno.test("a peer that reads a little now and then is not given up", async () => {
+  const { timers, held, peers: [slow] } = bed();
+  held.change(10);
+  const over = held.wait(() => {});
+  for (let i = 0; i < 10; i++) {
+    slow!.sink.hold();
+    slow!.send(1_000);
+    await timers.pass(2_000);
+    slow!.sink.resume();
+    await slow!.queue.flushed();
+  }
+  deepEqual(slow!.failures, []);
+  over();
+});
+
+Deno.test("a peer that reads nothing is left alone while there is room, or nobody waits", async () => {
+  const { timers, held, peers: [stuck] } = bed();
+  stuck!.sink.hold();
+  stuck!.send(1_000);
+  await settle();
+  const over = held.wait(() => {}); // for room of its own connection
+  await timers.pass(10_000);
+  held.change(10);
+  over();
+  await timers.pass(10_000);
+  deepEqual(stuck!.failures, []);
+  equal(timers.running, 0);
+});
+
+Deno.test("the time begins when somebody waits, each time anew", async () => {
+  const { timers, held, peers: [stuck] } = bed();
+  stuck!.sink.hold();
+  stuck!.send(1_000);
+  await settle();
+  held.change(10);
+  for (let i = 0; i < 5; i++) {
+    const over = held.wait(() => {});
+    await timers.pass(2_000);
+    over();
+    await timers.pass(1_000);
+  }
+  deepEqual(stuck!.failures, []);
+});
+
+Deno.test("without a limit nobody is given up", async () => {
+  const { timers, held, peers: [stuck] } = bed(0);
+  stuck!.sink.hold();
+  stuck!.send(1_000);
+  await settle();
+  held.change(10);
+  const over = held.wait(() => {});
+  await timers.pass(1_000_000);
+  deepEqual(stuck!.failures, []);
+  over();
+});
