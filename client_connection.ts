@@ -184,7 +184,11 @@ export class ClientConnection implements Role {
     try {
       response = decodeResponse(data);
     } catch (cause) {
-      return call.cancel(internal("the response is malformed", cause));
+      const { code, message } = statusOf(cause);
+      if (code !== Code.RESOURCE_EXHAUSTED) {
+        return call.cancel(internal("the response is malformed", cause));
+      }
+      return call.cancel({ code, message: `the response has ${message}`, cause });
     }
     const { status, payload } = response;
     if (status && status.code !== Code.OK) return call.end(status);

@@ -49,6 +49,22 @@ export interface Codec<Message, Init = Message> {
    */
   decode(bytes: Uint8Array): Message;
   /**
+   * About how many bytes of memory a message takes while it is decoded and after that, with the bytes
+   * that it came in. It is asked for before `decode`, with the same bytes; a message that takes more
+   * than `limits.decodeFactor` allows is refused with `RESOURCE_EXHAUSTED` instead of being decoded.
+   * A codec without it is taken to make messages that are as large as their bytes.
+   *
+   * Codecs of protobuf-es count what the bytes will become. They also count the time that it takes,
+   * and return `Infinity` for a message that would hold the event loop for too long: about 50 ms, or
+   * as much longer as `most` is larger than 65 MiB.
+   *
+   * @param bytes An encoded message, or anything else that a peer has sent: what is wrong with it is
+   * for `decode` to say.
+   * @param most The most that is allowed, in bytes. Counting may end there.
+   * @returns The memory in bytes; any number over `most` if it is more than that.
+   */
+  cost?(bytes: Uint8Array, most: number): number;
+  /**
    * Whether `encode` gives away the bytes that it returns: they have a buffer of their own, to which
    * it keeps no reference. That of a long message is detached, and its memory freed, as soon as it
    * is sent; where the buffer has room before the bytes (100 bytes do for most methods), the header

@@ -10,7 +10,7 @@
 
 import { concat } from "@std/bytes/concat";
 import { Metadata } from "./metadata.ts";
-import { malformed, Reader } from "./reader.ts";
+import { malformed, Reader, tooMany } from "./reader.ts";
 import type { Status, StatusDetail } from "./status.ts";
 import { NO_BYTES, recycle, utf8Length, varint64Length, varintLength, Writer } from "./writer.ts";
 
@@ -42,8 +42,10 @@ export interface DecodedResponse extends Response {
   status: (Status & { readonly details: readonly StatusDetail[] }) | undefined;
 }
 
-/** An empty pair takes two bytes on the wire and fifty times as much in memory. */
+/** A pair takes at least two bytes on the wire, and ten times as much in memory. */
 const MOST_PAIRS = 10_000;
+/** A detail takes at least two bytes, and one with a few bytes in it some hundred in memory. */
+const MOST_DETAILS = 1_000;
 
 /** The field numbers, shifted and joined with their wire types. */
 const Tag = {
@@ -189,7 +191,8 @@ function collect(writer: Writer): Uint8Array {
  *
  * @param data The message, encoded.
  * @returns Its fields. `payload` is a part of `data`.
- * @throws {RpcError} With `INVALID_ARGUMENT` if the bytes are no such message.
+ * @throws {RpcError} With `INVALID_ARGUMENT` if the bytes are no such message, and with
+ * `RESOURCE_EXHAUSTED` if it has too many fields.
  */
 export function decodeRequest(data: Uint8Array): Request {
   const reader = new Reader(data);
@@ -222,7 +225,8 @@ export function decodeRequest(data: Uint8Array): Request {
  *
  * @param data The message, encoded.
  * @returns Its fields. `payload` is a part of `data`.
- * @throws {RpcError} With `INVALID_ARGUMENT` if the bytes are no such message.
+ * @throws {RpcError} With `INVALID_ARGUMENT` if the bytes are no such message, and with
+ * `RESOURCE_EXHAUSTED` if it has too many fields or details.
  */
 export function decodeResponse(data: Uint8Array): DecodedResponse {
   const reader = new Reader(data);
@@ -251,8 +255,10 @@ function readStatus(reader: Reader, status: MutableStatus): void {
     const tag = reader.tag();
     if (tag === Tag.code) status.code = reader.int32();
     else if (tag === Tag.message) status.message = reader.string();
-    else if (tag === Tag.details) status.details.push(readDetail(reader.nested()));
-    else reader.skip(tag);
+    else if (tag === Tag.details) {
+      if (status.details.length === MOST_DETAILS) throw tooMany(MOST_DETAILS, "status details");
+      status.details.push(readDetail(reader.nested()));
+    } else reader.skip(tag);
   }
 }
 

@@ -17,6 +17,14 @@ export interface Limits {
    */
   messageBytes: number;
   /**
+   * How many times its bytes a message may take in memory while it is decoded and after that, beside
+   * 1 MiB: `decodeFactor * bytes + 1 MiB`. It is counted before a message
+   * is decoded; one made of so many small parts that it would take more, or hold the event loop for
+   * too long, fails its own call with `RESOURCE_EXHAUSTED`. See `cost` of a codec. 16 by
+   * default.
+   */
+  decodeFactor: number;
+  /**
    * Handlers that run for one connection of a server. A call more is answered `RESOURCE_EXHAUSTED`.
    * One that does not heed its signal runs, and counts, until it settles, although its call is over.
    * 10,000 by default.
@@ -73,8 +81,12 @@ export const MESSAGE_BYTES = 4 << 20;
 /** The longest frame data a header can announce while its first byte stays zero. */
 export const MESSAGE_BYTES_MAX = (1 << 24) - 1;
 
+/** What any message may take in memory beside a multiple of its bytes: 1 MiB. */
+export const DECODE_BYTES = 1 << 20;
+
 const DEFAULTS: Readonly<Limits> = {
   messageBytes: MESSAGE_BYTES,
+  decodeFactor: 16,
   concurrentCalls: 10_000,
   serverCalls: 20_000,
   connections: 10_000,
@@ -89,6 +101,7 @@ const DEFAULTS: Readonly<Limits> = {
 
 const LARGEST: Readonly<Limits> = {
   messageBytes: MESSAGE_BYTES_MAX,
+  decodeFactor: 2 ** 31,
   concurrentCalls: 2 ** 31,
   serverCalls: 2 ** 31,
   connections: 2 ** 31,

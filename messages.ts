@@ -5,6 +5,7 @@
  */
 
 import type { Codec } from "./codec.ts";
+import { DECODE_BYTES } from "./limits.ts";
 import { enter } from "./running.ts";
 import type { Messages, MessageStream } from "./service.ts";
 import { Code, describe, RpcError, statusError } from "./status.ts";
@@ -91,21 +92,36 @@ export class ReceivedMessages<T> extends MessageIterator<T> {
 }
 
 /**
- * Decodes a message.
+ * Decodes a message, if it does not take too much memory. What it takes is noted on the stream.
  *
  * @param stream The call it came for.
  * @param codec Its codec.
  * @param bytes The message, encoded.
  * @returns The message.
- * @throws {RpcError} With `INTERNAL` if the bytes are no such message.
+ * @throws {RpcError} With `INTERNAL` if the bytes are no such message, and with `RESOURCE_EXHAUSTED`
+ * if it would take too much.
  */
 export function decodeMessage<T>(stream: Stream, codec: Codec<T>, bytes: Uint8Array): T {
-  if (stream.sizes) stream.sizes.received += bytes.length;
+  const { length } = bytes;
+  if (stream.sizes) stream.sizes.received += length;
+  const { decodeFactor } = stream.limits;
+  const most = decodeFactor * length + DECODE_BYTES;
+  let cost;
   try {
-    return codec.decode(bytes);
+    cost = codec.cost ? codec.cost(bytes, most) : length;
+    if (cost <= most) {
+      stream.decodedBytes = cost;
+      return codec.decode(bytes);
+    }
   } catch (cause) {
     throw payloadError("unmarshalling", cause, stream.method.path);
   }
+  throw new RpcError(
+    Code.RESOURCE_EXHAUSTED,
+    `message of ${length} bytes has too many small parts: decoded, it would take over ${most} ` +
+      `bytes of memory, or too long (limits.decodeFactor is ${decodeFactor})`,
+    { method: stream.method.path },
+  );
 }
 
 /**

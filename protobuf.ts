@@ -18,24 +18,41 @@ import {
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import type { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { concat } from "@std/bytes/concat";
-import { type MessageInitShape, type MessageShape, provideSchemaCodec } from "./codec.ts";
+import {
+  type Codec,
+  type MessageInitShape,
+  type MessageShape,
+  provideSchemaCodec,
+} from "./codec.ts";
 import { bytesOwner } from "./kept_bytes.ts";
+import { MessageCost } from "./message_cost.ts";
 
 provideSchemaCodec((schema) => ({
   encode: encoder(schema),
-  decode: decoder(schema),
+  ...decoder(schema),
   transfers: true,
 }));
 
 /** Messages of protobuf-es, without what they would keep of the buffer that they came in. */
 function decoder<Desc extends DescMessage>(
   schema: Desc,
-): (bytes: Uint8Array) => MessageShape<Desc> {
+): Required<Pick<Codec<MessageShape<Desc>>, "cost" | "decode">> {
   const own = bytesOwner(schema);
-  return (bytes) => {
-    const message = fromBinary(schema, bytes);
-    own(message);
-    return message;
+  const counted = new MessageCost(schema);
+  let bare: Uint8Array | undefined; // was counted, and has nothing that would keep its buffer
+  return {
+    cost(bytes, most) {
+      const cost = counted.count(bytes, most);
+      bare = cost > most || counted.views ? undefined : bytes;
+      return cost;
+    },
+    decode(bytes) {
+      const isBare = bare === bytes;
+      bare = undefined;
+      const message = fromBinary(schema, bytes);
+      if (!isBare) own(message);
+      return message;
+    },
   };
 }
 

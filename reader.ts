@@ -11,23 +11,36 @@ const LENGTH_DELIMITED = 2;
 // Without `fatal`, text that is not UTF-8 would come out changed. A byte order mark is text.
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
+/** Reading one takes time, be it only passed over, and 4 MiB have room for forty times as many. */
+const MOST_FIELDS = 50_000;
+
 /** Reads the fields of one message. */
 export class Reader {
   readonly #data: Uint8Array;
   #at: number;
   readonly #end: number;
+  readonly #outermost: Reader;
+  #fields = 0;
 
-  constructor(data: Uint8Array, start = 0, end: number = data.length) {
+  constructor(data: Uint8Array, start = 0, end: number = data.length, outermost?: Reader) {
     this.#data = data;
     this.#at = start;
     this.#end = end;
+    this.#outermost = outermost ?? this;
   }
 
   more(): boolean {
     return this.#at < this.#end;
   }
 
+  /**
+   * The tag of the next field.
+   *
+   * @throws {RpcError} With `INVALID_ARGUMENT` if there is none, and with `RESOURCE_EXHAUSTED` if
+   * more fields were read than any message needs, with those of the messages in it.
+   */
   tag(): number {
+    if (++this.#outermost.#fields > MOST_FIELDS) throw tooMany(MOST_FIELDS, "fields");
     const tag = this.#varint32();
     if (tag >>> 3 === 0) throw malformed("a field has number zero");
     return tag;
@@ -73,7 +86,7 @@ export class Reader {
     const end = this.#lengthDelimited();
     const start = this.#at;
     this.#at = end;
-    return new Reader(this.#data, start, end);
+    return new Reader(this.#data, start, end, this.#outermost);
   }
 
   /** Passes over a field that is not known. */
@@ -184,4 +197,15 @@ function decodeUtf8(data: Uint8Array, start: number, end: number): string {
  */
 export function malformed(what: string): RpcError {
   return new RpcError(Code.INVALID_ARGUMENT, what);
+}
+
+/**
+ * What is wrong with a message that is made of too much.
+ *
+ * @param most How much is allowed.
+ * @param what Of what, in words.
+ * @returns An error with `RESOURCE_EXHAUSTED`.
+ */
+export function tooMany(most: number, what: string): RpcError {
+  return new RpcError(Code.RESOURCE_EXHAUSTED, `over ${most} ${what}`);
 }

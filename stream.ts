@@ -83,6 +83,8 @@ export abstract class Stream extends Inbox implements Expirable {
   deadline: number;
   /** Counts the bytes of messages, if somebody wants to know. */
   sizes: MessageSizes | undefined;
+  /** About how many bytes of memory the last message that was decoded for it takes. */
+  decodedBytes = 0;
   /** Where the messages come from that are being sent. It is told to stop when the call ends. */
   source: AsyncIterator<unknown> | Iterator<unknown> | undefined;
   /**
@@ -119,6 +121,11 @@ export abstract class Stream extends Inbox implements Expirable {
   /** Whether so much waits for the socket that this call should wait, too. */
   get congested(): boolean {
     return this.#host!.queue.congested;
+  }
+
+  /** The bounds of its connection. */
+  get limits(): Readonly<Limits> {
+    return this.#host!.limits;
   }
 
   /** The deadline has passed. */

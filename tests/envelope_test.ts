@@ -253,17 +253,68 @@ Deno.test("decodeRequest() gives a part of the bytes as the payload, not a copy"
   equal(decodeRequest(data).payload.buffer, data.buffer);
 });
 
-Deno.test("decodeResponse() takes time in proportion to the bytes, also for a status in many parts", () => {
-  const time = (parts: number) => {
-    const data = new Uint8Array(4 * parts);
-    for (let at = 0; at < data.length; at += 4) data.set([0x0a, 2, 0x1a, 0], at);
-    const start = performance.now();
-    equal(decodeResponse(data).status!.details.length, parts);
-    return performance.now() - start;
+/** A status in as many parts as it has details. */
+function detailed(parts: number): Uint8Array {
+  const data = new Uint8Array(4 * parts);
+  for (let at = 0; at < data.length; at += 4) data.set([0x0a, 2, 0x1a, 0], at);
+  return data;
+}
+
+Deno.test("decodeResponse() takes 1,000 status details, and not one more", () => {
+  equal(decodeResponse(detailed(1_000)).status!.details.length, 1_000);
+  throws(() => decodeResponse(detailed(1_001)), {
+    code: Code.RESOURCE_EXHAUSTED,
+    rawMessage: "over 1000 status details",
+  });
+});
+
+const decoders = { decodeRequest, decodeResponse };
+const repeated: [string, keyof typeof decoders, number[]][] = [
+  ["the service again and again", "decodeRequest", [0x0a, 0]],
+  ["the payload again and again", "decodeRequest", [0x1a, 0]],
+  ["the timeout again and again", "decodeRequest", [0x20, 1]],
+  ["unknown fields", "decodeRequest", [0x38, 1]],
+  ["a group again and again", "decodeRequest", [0x3b, 0x3c]],
+  ["pairs with the key again and again", "decodeRequest", [0x2a, 20, ...many(10, [0x0a, 0])]],
+  ["a status again and again", "decodeResponse", [0x0a, 0]],
+  ["a status with the message again and again", "decodeResponse", [
+    0x0a,
+    20,
+    ...many(10, [0x12, 0]),
+  ]],
+  ["details with unknown fields", "decodeResponse", [0x0a, 102, 0x1a, 100, ...many(50, [0x38, 1])]],
+];
+
+function many(times: number, part: number[]): number[] {
+  return Array.from({ length: times }, () => part).flat();
+}
+
+for (const [name, decoder, part] of repeated) {
+  Deno.test(`${decoder}() reads no more than 50,000 fields: ${name}`, () => {
+    const times = (count: number) => {
+      const data = new Uint8Array(count * part.length);
+      for (let at = 0; at < data.length; at += part.length) data.set(part, at);
+      return decoders[decoder](data);
+    };
+    times(900);
+    throws(() => times(60_000), {
+      code: Code.RESOURCE_EXHAUSTED,
+      rawMessage: "over 50000 fields",
+    });
+  });
+}
+
+Deno.test("decodeRequest() takes 50,000 fields, and not one more", () => {
+  const fields = (count: number) => {
+    const data = new Uint8Array(2 * count);
+    for (let at = 0; at < data.length; at += 2) data[at] = 0x0a;
+    return decodeRequest(data);
   };
-  time(1_000);
-  const [short, long] = [time(5_000), time(500_000)];
-  ok(long < 2_000 * (short + 1), `${short} ms and ${long} ms`); // quadratic: 10,000 times
+  equal(fields(50_000).service, "");
+  throws(() => fields(50_001), {
+    code: Code.RESOURCE_EXHAUSTED,
+    rawMessage: "over 50000 fields",
+  });
 });
 
 const malformed: [string, number[]][] = [

@@ -4,6 +4,7 @@ import { type Limits, resolveLimits } from "../limits.ts";
 Deno.test("resolveLimits() gives the documented defaults", () => {
   deepEqual(resolveLimits(), {
     messageBytes: 4_194_304,
+    decodeFactor: 16,
     concurrentCalls: 10_000,
     serverCalls: 20_000,
     connections: 10_000,
@@ -48,6 +49,19 @@ Deno.test("resolveLimits() takes what timers and stream ids can count to, and no
     message: 'Cannot set limit "stallTimeoutMs" to 2147483648: ' +
       "it takes a whole number from 0 to 2147483647",
   });
+});
+
+Deno.test("resolveLimits() takes a factor for decoding that is a whole number, from 1", () => {
+  deepEqual(resolveLimits({ decodeFactor: 1 }), { ...resolveLimits(), decodeFactor: 1 });
+  const most = { decodeFactor: 2_147_483_648 };
+  deepEqual(resolveLimits(most), { ...resolveLimits(), ...most });
+  for (const decodeFactor of [0, 0.5, 2_147_483_649]) {
+    throws(() => resolveLimits({ decodeFactor }), {
+      name: "RangeError",
+      message: `Cannot set limit "decodeFactor" to ${decodeFactor}: ` +
+        "it takes a whole number from 1 to 2147483648",
+    });
+  }
 });
 
 Deno.test("resolveLimits() names a limit that there is not", () => {

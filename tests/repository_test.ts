@@ -113,7 +113,8 @@ Deno.test("imports point downwards only", async () => {
     ["client_connection.ts", "intercepted.ts", "server_connection.ts"],
     ["client_connections.ts"],
     ["client.ts", "server.ts"],
-    ["core.ts", "kept_bytes.ts"],
+    ["core.ts", "kept_bytes.ts", "message_plan.ts"],
+    ["message_cost.ts"],
     ["protobuf.ts"],
     ["mod.ts"],
   ];
