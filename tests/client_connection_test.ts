@@ -293,6 +293,19 @@ Deno.test("a Response that is malformed ends its call with INTERNAL, and no othe
   deepEqual(outline(await bench.frames()).at(-1), [1, Data, RemoteClosed | NoData]);
 });
 
+Deno.test("a Response of too many parts ends its call with RESOURCE_EXHAUSTED, and no other", async () => {
+  const bench = new TestClientConnection();
+  const [call, other] = [bench.open("bidi_streaming"), bench.open()];
+  const details = Array.from({ length: 1_001 }, () => ({ typeUrl: "", value: new Uint8Array(0) }));
+  const status = { code: Code.NOT_FOUND, message: "", details };
+  await bench.receive(responseBytes(1, { status, payload: PAYLOAD }), responseBytes(3));
+  deepEqual([call.status?.code, call.status?.message], [
+    Code.RESOURCE_EXHAUSTED,
+    "the response has over 1000 status details",
+  ]);
+  deepEqual(other.status, OK);
+});
+
 Deno.test("Data is for its call, and the last one ends it", async () => {
   const bench = new TestClientConnection();
   const [call, other] = [bench.open("server_streaming"), bench.open("server_streaming")];

@@ -79,6 +79,60 @@ Deno.test("a stream of messages is stopped by break, return(), throw() and dispo
   equal(disposed.stops, 1);
 });
 
+/** A number of which the codec says what it costs, and whether it was decoded. */
+function weighed(cost: number) {
+  const asked: unknown[][] = [];
+  const codec: Codec<number> = {
+    ...number,
+    decode: (bytes) => (asked.push(["decode"]), number.decode(bytes)),
+    cost: (bytes, most) => (asked.push(["cost", bytes.length, most]), cost),
+  };
+  return { codec, asked };
+}
+
+const TWO = Uint8Array.of(2, 0);
+
+Deno.test("decodeMessage() decodes what costs as much as is allowed, and notes what it costs", () => {
+  const { stream } = opened("server", new Host({ decodeFactor: 3 }));
+  const { codec, asked } = weighed(1_048_582);
+  equal(decodeMessage(stream, codec, TWO), 2);
+  deepEqual(asked, [["cost", 2, 1_048_582], ["decode"]]);
+  equal(stream.decodedBytes, 1_048_582);
+});
+
+Deno.test("decodeMessage() does not decode what costs more, and names the limit", () => {
+  for (const cost of [1_048_583, Infinity]) {
+    const { stream } = opened("server", new Host({ decodeFactor: 3 }));
+    const { codec, asked } = weighed(cost);
+    throws(() => decodeMessage(stream, codec, TWO), {
+      name: "RpcError",
+      code: Code.RESOURCE_EXHAUSTED,
+      message: "pkg.Svc/Do: RESOURCE_EXHAUSTED: message of 2 bytes has too many small parts: " +
+        "decoded, it would take over 1048582 bytes of memory, or too long (limits.decodeFactor is 3)",
+    });
+    deepEqual(asked, [["cost", 2, 1_048_582]]);
+    equal(stream.decodedBytes, 0);
+  }
+});
+
+Deno.test("decodeMessage() takes a codec without cost() to make what is as large as its bytes", () => {
+  const { stream } = opened();
+  equal(decodeMessage(stream, number, TWO), 2);
+  equal(stream.decodedBytes, 2);
+});
+
+Deno.test("decodeMessage() tells of a codec that cannot say what a message costs", () => {
+  const { stream } = opened();
+  const cause = new Error("mine");
+  const codec: Codec<number> = {
+    ...number,
+    cost: () => {
+      throw cause;
+    },
+  };
+  throws(() => decodeMessage(stream, codec, TWO), { code: Code.INTERNAL, cause });
+});
+
 Deno.test("ReceivedMessages decodes what has come, and what comes", async () => {
   const { stream, messages } = received(1, 2);
   deepEqual(await messages.next(), { done: false, value: 1 });
