@@ -121,8 +121,8 @@ export class MessageCost {
       const number = tag >>> 3;
       const field = number < near.length ? near[number] : plan.far.get(number);
       const type = tag & 7;
-      if (field === undefined || type > START_GROUP && type !== FIXED32) {
-        if (group && type === END_GROUP) break;
+      if (group && type === END_GROUP) break;
+      if (field === undefined || type > FIXED32) {
         at = this.#unknown(at, number, type, DEEPEST - depth);
         if (this.#bytes > most || this.#ns > mostNs) at = data.length;
         continue;

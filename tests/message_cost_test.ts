@@ -21,7 +21,7 @@ import {
 } from "@bufbuild/protobuf/wkt";
 import { concat } from "@std/bytes/concat";
 import fc from "fast-check";
-import { equal, ok } from "node:assert/strict";
+import { equal, ok, throws } from "node:assert/strict";
 import { EchoResponseSchema, FailRequestSchema } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { MessageCost } from "../message_cost.ts";
 import { mutated } from "./fuzz/target.ts";
@@ -133,6 +133,20 @@ function encodedOf(schema: DescMessage, depth = 0): fc.Arbitrary<Uint8Array> {
   });
 }
 
+/** Tags of a type's fields with any wire type, and a few bytes behind each. */
+function tagsOf(schema: DescMessage): fc.Arbitrary<Uint8Array> {
+  const number = fc.oneof(
+    fc.constantFrom(...schema.fields.map(({ number }) => number)),
+    fc.integer({ min: 1, max: 20 }),
+  );
+  const rest = fc.array(fc.constantFrom(0, 0, 1, 2, 3, 5, 8, 0x0a, 0x12, 0x80), { maxLength: 6 });
+  return fc.array(fc.tuple(number, fc.nat(5), rest), { maxLength: 8 }).map((tags) => {
+    const writer = new BinaryWriter();
+    for (const [number, type, bytes] of tags) writer.tag(number, type).raw(Uint8Array.from(bytes));
+    return writer.finish();
+  });
+}
+
 type Value = Uint8Array | number;
 
 function valueOf(field: DescField, depth: number): fc.Arbitrary<Value> {
@@ -202,7 +216,7 @@ for (const [name, schema] of Object.entries(schemas)) {
   });
 
   Deno.test(`bytes that are almost ${name} are counted, too`, () => {
-    fc.assert(fc.property(mutated(encodedOf(schema)), (bytes) => {
+    fc.assert(fc.property(fc.oneof(mutated(encodedOf(schema)), tagsOf(schema)), (bytes) => {
       const cost = costOf(schema, bytes);
       ok(cost >= bytes.length, `${cost}`);
       let message;
@@ -305,6 +319,26 @@ for (const [name, bytes, schema = everything3] of hostile) {
     ok(cost > most, `${cost} of ${most} bytes`);
   });
 }
+
+Deno.test("a field is counted as what its type says, whatever the wire type of its tag", () => {
+  for (
+    const [number, schema] of [[43, everything3], [54, everything2], [23, everything3]] as const
+  ) {
+    const usual = costOf(schema, many(10_000, field(number)));
+    for (let type = 0; type <= 5; type++) {
+      const part = field(number);
+      part[0] = part[0]! & 0xf8 | type;
+      const bytes = many(10_000, part);
+      fromBinary(schema, bytes);
+      ok(costOf(schema, bytes) >= 0.9 * usual, `wire type ${type} of field ${number}`);
+    }
+    for (const type of [6, 7]) {
+      const part = field(number);
+      part[0] = part[0]! & 0xf8 | type;
+      throws(() => fromBinary(schema, many(10_000, part)));
+    }
+  }
+});
 
 /** 200,000 items in a list, which take so many bytes each. */
 function list(number: number, bytes: number, item: (at: number) => Uint8Array): Uint8Array {

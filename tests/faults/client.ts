@@ -1,4 +1,4 @@
-/** A client that does as it is told: `client.ts PATH wait|stream|dial`. */
+/** A client that does as it is told: `client.ts PATH wait|stream|dial|calls`. */
 
 import { connect, RpcError } from "@ttrpc/ttrpc";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
@@ -23,6 +23,13 @@ if (task === "dial") {
   const { text } = await clients.at(-1)!.service(TestService).echo({ text: "again" });
   console.log(`answered: ${text}`);
   for (const client of clients) client.close();
+} else if (task === "calls") {
+  const client = await connect({ path });
+  console.log("ready");
+  for await (const _ of Deno.stdin.readable) {
+    const answer = await client.service(TestService).nothing({}).catch((error) => error);
+    console.log(answer instanceof RpcError ? `failed: ${answer.message}` : "answered");
+  }
 } else {
   const client = await connect({ path });
   const service = client.service(TestService);

@@ -1,15 +1,17 @@
 // Peers that mean harm. Each test states how much memory they may cost the server, lets them go as
 // far as they can, and ends with a fresh client that is answered.
 
+import { concat } from "@std/bytes/concat";
 import { connect } from "@ttrpc/ttrpc";
-import { equal, ok } from "node:assert/strict";
+import { equal, match, ok } from "node:assert/strict";
+import { schemaCodec } from "../../codec.ts";
 import { decodeResponse, type Request } from "../../envelope.ts";
 import { encodeFrame, FrameFlag, FrameType, HEADER_LENGTH } from "../../framing.ts";
-import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
+import { SleepRequestSchema, TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { Metadata } from "../../metadata.ts";
 import { Code } from "../../status.ts";
 import { SocketFolder } from "../fixture.ts";
-import { RawPeer, requestData } from "../raw_peer.ts";
+import { RawPeer, RawServer, requestData } from "../raw_peer.ts";
 import { Child } from "./child.ts";
 import type { Report } from "./server.ts";
 
@@ -295,3 +297,89 @@ Deno.test("calls that wait keep their requests, replies that nobody reads wait: 
   await until(async () => (await victim.report()).callsInFlight === 1);
   ok((await victim.report()).external < 32 * MIB, "all is given back");
 });
+
+/** Fields of two bytes that are unknown to any message. */
+function unknownFields(count: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(2 * count).map((_, at) => at % 2 === 0 ? 0x78 : 1);
+}
+
+Deno.test("24 requests of 4 MiB of unknown fields are refused, and cost what was sent", async () => {
+  await using victim = await Victim.start();
+  using peer = await RawPeer.connect(victim.path);
+  const data = requestData({ method: "Nothing", payload: unknownFields(2 * MIB - 100) });
+  for (let i = 0; i < 24; i++) {
+    await peer.send({ streamId: 2 * i + 1, data });
+    const { status } = decodeResponse((await peer.receive())!.data);
+    equal(status?.code, Code.RESOURCE_EXHAUSTED);
+    ok(status.message.includes("limits.decodeFactor is 16"), status.message);
+  }
+  // 96 MiB came. What is read on the way is garbage, which is collected from time to time.
+  victim.check(128 * MIB);
+});
+
+/** The request of Sleep that takes the most memory of those of a length, for an hour. */
+function costliest(length: number): Uint8Array {
+  const hour = Uint8Array.of(8, 0x80, 0xdd, 0xdb, 1);
+  const message = (fields: number) =>
+    concat([hour, unknownFields(fields), wrapped(0x7a, new Uint8Array(length - 10 - 2 * fields))]);
+  const most = 16 * length + MIB;
+  const codec = schemaCodec(SleepRequestSchema);
+  let fields = 0;
+  for (let step = 1 << 18; step >= 1; step >>= 1) {
+    if (2 * (fields + step) + 20_000 > length) continue;
+    if (codec.cost!(message(fields + step), most) <= most) fields += step;
+  }
+  return message(fields);
+}
+
+Deno.test("ten requests of the costliest parts cost 16 times their bytes, and 1 MiB each", async () => {
+  await using victim = await Victim.start();
+  using peer = await RawPeer.connect(victim.path);
+  const payload = costliest(1_300_000);
+  const sleep = requestData({ method: "Sleep", payload });
+  for (let i = 0; i < 10; i++) await peer.send({ streamId: 2 * i + 1, data: sleep });
+  await until(async () => (await victim.report()).callsInFlight === 11);
+  const most = 16 * payload.length + MIB;
+  ok((await victim.report()).heap > 10 * most / 2, "they are nearly what is allowed");
+  // Twice that, for what V8 moves while it collects garbage.
+  victim.check(2 * 10 * most);
+  peer[Symbol.dispose]();
+  await until(async () => (await victim.report()).callsInFlight === 1);
+});
+
+Deno.test("a server's response of two million details is refused, and costs little", async () => {
+  using socket = new SocketFolder();
+  using server = new RawServer(socket.path);
+  await using client = await Child.start("client.ts", [socket.path, "calls"]);
+  using peer = await server.accept();
+  const answer = async (data: Uint8Array, expected: RegExp) => {
+    await client.tell("call");
+    const { streamId } = (await peer.receive())!;
+    await peer.send({ streamId, type: FrameType.Response, data });
+    match(await client.expect(/^(answered|failed: .*)$/), expected);
+  };
+  await answer(new Uint8Array(0), /^answered$/);
+  const before = client.footprint.rss;
+
+  const details = new Uint8Array(4 * MIB - 10).map((_, at) => at % 2 === 0 ? 0x1a : 0);
+  await answer(
+    wrapped(0x0a, details),
+    /RESOURCE_EXHAUSTED: the response has over 1000 status details/,
+  );
+  const payload = unknownFields(2 * MIB - 10);
+  await answer(wrapped(0x12, payload), /RESOURCE_EXHAUSTED: .* \(limits\.decodeFactor is 16\)$/);
+  const texts = new Uint8Array(4 * MIB - 10).map((_, at) => at % 2 === 0 ? 0x12 : 0);
+  await answer(wrapped(0x0a, texts), /RESOURCE_EXHAUSTED: the response has over 50000 fields/);
+
+  const grown = client.footprint.peak - before;
+  if (Deno.env.has("TTRPC_FIGURES")) console.log(`${(grown / MIB).toFixed(1)} MiB`);
+  ok(grown < 64 * MIB, `the client has grown by ${grown} bytes`);
+  await answer(new Uint8Array(0), /^answered$/);
+});
+
+/** A field of so many bytes that its length takes four. */
+function wrapped(tag: number, bytes: Uint8Array): Uint8Array {
+  const { length } = bytes;
+  const [a, b, c] = [length, length >> 7, length >> 14].map((part) => part & 127 | 128);
+  return concat([Uint8Array.of(tag, a!, b!, c!, length >> 21), bytes]);
+}
