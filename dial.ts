@@ -5,7 +5,7 @@
  */
 
 import { type ByteConnection, isByteConnection, type ParsedAddress } from "./address.ts";
-import { checkSignal } from "./signal.ts";
+import { abort, checkSignal } from "./signal.ts";
 import { abortStatus, Code, describe, RpcError } from "./status.ts";
 import { checkTime, type Timers } from "./timer.ts";
 
@@ -91,7 +91,7 @@ export async function dial(
   checkSignal(options.signal);
   const name = dialler.name ?? "the server";
   const timeout = new AbortController();
-  const expire = () => timeout.abort(new DOMException("out of time", "TimeoutError"));
+  const expire = () => abort(timeout, new DOMException("out of time", "TimeoutError"));
   const timer = timers.start(timeoutMs, expire);
   if (timeoutMs <= 0) expire();
   const signal = options.signal
@@ -146,8 +146,8 @@ export async function open(address: ParsedAddress, signal: AbortSignal): Promise
 /** Leaves an attempt when it is aborted, and closes what comes of it. */
 async function untilAborted(dialler: Dialler, signal: AbortSignal): Promise<unknown> {
   const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  signal.addEventListener("abort", abort);
+  const leave = () => reject(signal.reason);
+  signal.addEventListener("abort", leave);
   const attempt = Promise.try(() => dialler.dial(signal));
   try {
     return await Promise.race([attempt, aborted]);
@@ -155,7 +155,7 @@ async function untilAborted(dialler: Dialler, signal: AbortSignal): Promise<unkn
     if (signal.aborted) attempt.then((conn) => conn.close()).catch(() => {});
     throw error;
   } finally {
-    signal.removeEventListener("abort", abort);
+    signal.removeEventListener("abort", leave);
   }
 }
 

@@ -19,7 +19,7 @@ import { DONE, iterate, MessageIterator } from "./messages.ts";
 import { Metadata } from "./metadata.ts";
 import type { Method } from "./method.ts";
 import type { CallDefaults, CallOptions, Messages } from "./service.ts";
-import { type Abortable, unwatchSignal, watchSignal } from "./signal.ts";
+import { abort, type Abortable, unwatchSignal, watchSignal } from "./signal.ts";
 import { abortStatus, Code, describe, RpcError, type Status, statusError } from "./status.ts";
 import type { MessageSizes } from "./stream.ts";
 
@@ -178,7 +178,7 @@ export class Guard implements Abortable, Expirable {
     this.#unwatch();
     for (const call of [...this.#attempts]) call.cancel(status);
     for (const tell of this.#waiting) tell();
-    this.#controller.abort(reasonOf(status));
+    abort(this.#controller, reasonOf(status));
   }
 
   aborted(): void {

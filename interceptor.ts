@@ -38,6 +38,9 @@ export interface InterceptedCall {
   /**
    * Aborted when the call is given up: by its deadline, its caller, or because the client is
    * closed. On a server, when the call is over; its `reason` says how, if it was not answered well.
+   *
+   * What a listener throws goes to `onError` on a server. On a client it is dropped: the call is
+   * over, and there is nobody left to tell.
    */
   readonly signal: AbortSignal | undefined;
   /** On a client, the server's address, as `client.address` has it. */

@@ -6,6 +6,7 @@
 
 import type { ByteConnection } from "./address.ts";
 import { backoff, type BackoffOptions, checkBackoff } from "./backoff.ts";
+import { abort } from "./signal.ts";
 import type { Timers } from "./timer.ts";
 
 /** How to connect again. */
@@ -66,6 +67,6 @@ export class Reconnect {
 
   /** Gives up for good. */
   close(): void {
-    this.#closing.abort();
+    abort(this.#closing, undefined);
   }
 }

@@ -48,7 +48,8 @@ export interface ServeSettings {
   mode?: SocketMode | undefined;
   /**
    * Hears of errors that no caller does: lost connections, failures to accept one, a failure to
-   * listen, and what a handler throws that is no `RpcError`, with the method.
+   * listen; and, with the method, what a handler throws that is no `RpcError`, and what a listener
+   * of its `context.signal` throws.
    */
   onError?: ((error: unknown, method?: string) => void) | undefined;
   /** Called when the server listens, with its address. */

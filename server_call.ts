@@ -9,6 +9,7 @@ import type { InterceptedRequest } from "./interceptor.ts";
 import { Metadata } from "./metadata.ts";
 import type { Method } from "./method.ts";
 import type { ConnectionInfo, HandlerContext } from "./service.ts";
+import { abort } from "./signal.ts";
 import { Code, OK, RpcError, type Status, statusError } from "./status.ts";
 import { type CallKeeper, Stream } from "./stream.ts";
 
@@ -208,7 +209,8 @@ export class ServerCall extends Stream {
     const reason = status.code === Code.DEADLINE_EXCEEDED
       ? new DOMException(status.message, "TimeoutError")
       : statusError(over(status), this.method.path);
-    this.#controller!.abort(reason);
+    const { path } = this.method;
+    abort(this.#controller!, reason, (error) => this.#host.server.report(error, path));
   }
 
   /** What `console.log(context)` shows. */

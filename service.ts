@@ -52,6 +52,9 @@ export interface HandlerContext extends CallOptions {
   /**
    * Aborted when the call is over, however it ended: its deadline passed, the connection was lost,
    * the server is being closed, or the handler itself is done.
+   *
+   * What a listener throws goes to the server's `onError`; the other listeners are called all the
+   * same. What an async listener rejects with is a promise of its own, which nobody catches.
    */
   readonly signal: AbortSignal;
   /** What is left until the deadline, in milliseconds; `undefined` if there is none. */

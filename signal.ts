@@ -1,6 +1,8 @@
 /**
- * One listener for each abort signal, however many calls share it: to add and to remove a listener
- * takes time in proportion to the listeners there are.
+ * Abort signals: those that users give, and those that users listen to.
+ *
+ * A signal has one listener, however many calls share it: to add and to remove a listener takes
+ * time in proportion to the listeners there are.
  *
  * @module
  */
@@ -57,4 +59,40 @@ export function unwatchSignal(signal: AbortSignal, entry: Abortable): void {
 export function checkSignal(signal: unknown): void {
   if (signal === undefined || signal instanceof AbortSignal) return;
   throw new TypeError("Cannot use what was given as a signal: it is not an AbortSignal");
+}
+
+/** What listeners of the signal that is being aborted have thrown. */
+let thrown: unknown[] | undefined;
+
+function take(event: ErrorEvent): void {
+  event.preventDefault();
+  thrown!.push(event.error);
+}
+
+/**
+ * Aborts a signal that users listen to. All its listeners are called, and those that throw harm
+ * nobody.
+ *
+ * What a listener of an event throws does not come out of the abort: it becomes an error event of
+ * the global scope, while the abort is under way, and ends the process unless that is prevented.
+ *
+ * @param controller The signal's.
+ * @param reason Why.
+ * @param report Hears of what listeners have thrown, after all of them were called.
+ */
+export function abort(
+  controller: AbortController,
+  reason: unknown,
+  report?: (error: unknown) => void,
+): void {
+  const outer = thrown; // a listener may have ended another call
+  const own: unknown[] = thrown = [];
+  globalThis.addEventListener("error", take); // once, however often it is added
+  try {
+    controller.abort(reason);
+  } finally {
+    if (!outer) globalThis.removeEventListener("error", take);
+    thrown = outer;
+  }
+  if (report) own.forEach((error) => report(error));
 }

@@ -74,6 +74,19 @@ Deno.test("dial() does not abort its signal later on", async () => {
   equal(bench.signals[0]!.aborted, false);
 });
 
+Deno.test("a dialler whose listener throws when the time is up harms nobody", async () => {
+  using bench = new Bench("nothing");
+  const late = bench.dial({ timeoutMs: 50 });
+  let called = false;
+  bench.signals[0]!.addEventListener("abort", () => {
+    called = true;
+    throw new Error("in a listener");
+  });
+  await bench.clock.pass(50);
+  await rejects(late, { code: Code.DEADLINE_EXCEEDED });
+  ok(called);
+});
+
 const REASONS: [error: Error, code: Code, reason: string][] = [
   [NOT_FOUND, Code.UNAVAILABLE, "there is no such socket"],
   [new Deno.errors.ConnectionRefused("os error"), Code.UNAVAILABLE, "nobody listens there"],

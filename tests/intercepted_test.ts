@@ -271,3 +271,34 @@ Deno.test("a response with other members beside its message is a response, on bo
     }
   }
 });
+
+Deno.test("a listener of an interceptor that throws harms neither its call nor others", async () => {
+  await using bed = new TestBed({
+    async *count(_request, { signal }) {
+      yield { value: 1n };
+      await aborted(signal);
+    },
+  });
+  let thrown = 0;
+  const throwing: Interceptor = (next) => (request) => {
+    request.signal!.addEventListener("abort", () => {
+      thrown++;
+      throw new Error("in a listener");
+    });
+    return next(request);
+  };
+  const client = await bed.connect({ interceptors: [throwing] });
+  const service = client.service(TestService);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const late = { code: Code.DEADLINE_EXCEEDED };
+  await rejects(service.sleep({ milliseconds: 60_000n }, { timeoutMs: 20 }), late);
+  const given = service.sleep({ milliseconds: 60_000n }, { signal });
+  controller.abort();
+  await rejects(given, { code: Code.CANCELLED });
+  for await (const _ of service.count({})) break;
+  const closed = rejects(service.sleep({ milliseconds: 60_000n }), { code: Code.CANCELLED });
+  client.close();
+  await closed;
+  equal(thrown, 4);
+});

@@ -122,6 +122,24 @@ Deno.test("close() gives up an attempt, and ends the pause before one", async ()
   deepEqual(bench.clock.delays, []);
 });
 
+Deno.test("close() also ends an attempt whose listener throws", async () => {
+  using bench = new Bench();
+  let called = false;
+  bench.dial = () => {
+    const { promise, reject } = Promise.withResolvers<never>();
+    bench.signals[0]!.addEventListener("abort", () => {
+      reject(new Error("left"));
+      called = true;
+      throw new Error("in a listener");
+    });
+    return promise;
+  };
+  const attempt = bench.again.attempt();
+  bench.again.close();
+  await rejects(attempt, /left/);
+  ok(called);
+});
+
 Deno.test("delays that are none are refused", () => {
   for (const options of [{ initialDelayMs: -1 }, { maxDelayMs: NaN }]) {
     throws(() => new Reconnect(() => Promise.reject(), options, new Timers()), {

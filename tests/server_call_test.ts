@@ -131,6 +131,19 @@ Deno.test("signal of a call whose deadline has passed is like that of AbortSigna
   equal(signal.reason.message, "the deadline has passed");
 });
 
+Deno.test("what listeners of the signal throw is reported with the method, and ends nothing else", () => {
+  const { call, host } = serverCall();
+  const mistake = new Error("in a listener");
+  let last = false;
+  call.signal.addEventListener("abort", () => {
+    throw mistake;
+  });
+  call.signal.addEventListener("abort", () => last = true);
+  call.end(LOST);
+  deepEqual(host.reported, [[mistake, "pkg.Svc/Do"]]);
+  ok(last);
+});
+
 Deno.test("release() drops the messages, and lets the call go on", () => {
   const { call } = serverCall("client_streaming");
   call.push(new Uint8Array(1));
