@@ -90,4 +90,11 @@ export {
 } from "./service.ts";
 export type { MessageSizes } from "./stream.ts";
 export type { SocketMode } from "./unix_listener.ts";
-export { Code, RpcError, type RpcErrorOptions, type Status, type StatusDetail } from "./status.ts";
+export {
+  Code,
+  RpcError,
+  type RpcErrorJson,
+  type RpcErrorOptions,
+  type Status,
+  type StatusDetail,
+} from "./status.ts";

@@ -80,6 +80,22 @@ export interface RpcErrorOptions {
   cause?: unknown;
 }
 
+/** An {@linkcode RpcError} as plain data. See {@linkcode RpcError.toJSON}. */
+export interface RpcErrorJson {
+  /** The name of the class. */
+  name: string;
+  /** As `message` of the error: with the method and the code. */
+  message: string;
+  /** Why the call failed. */
+  code: Code;
+  /** The message as it travels. */
+  rawMessage: string;
+  /** The details, their values as base64. */
+  details: { typeUrl: string; value: string }[];
+  /** The method that was called, if a call led to the error. */
+  method?: string;
+}
+
 const brand = Symbol.for("@ttrpc/ttrpc/RpcError");
 
 /**
@@ -89,7 +105,10 @@ const brand = Symbol.for("@ttrpc/ttrpc/RpcError");
  * abort, a lost connection. A handler throws one to choose the status its caller sees. Its
  * `message` reads `pkg.Service/Method: NOT_FOUND: no such task`.
  *
- * `instanceof` holds across several copies of this module in one program.
+ * `instanceof` holds across several copies of this module in one program. To another worker, which
+ * has objects of its own, an error goes as {@linkcode RpcError.toJSON} has it: what
+ * `structuredClone()` and `postMessage()` make of any error is an `Error` with its message, its
+ * stack and its cause, and nothing else.
  *
  * @example Handle one code
  * ```ts
@@ -187,6 +206,54 @@ export class RpcError extends Error {
   }
 
   /**
+   * The error as plain data, which `JSON.stringify()`, `structuredClone()` and `postMessage()` keep
+   * as it is. The stack and the cause stay behind.
+   *
+   * @returns What {@linkcode RpcError.fromJSON} takes.
+   *
+   * @example Hand an error to another worker
+   * ```ts
+   * import { Code, RpcError } from "@ttrpc/ttrpc";
+   * import { equal } from "node:assert/strict";
+   *
+   * const error = new RpcError(Code.NOT_FOUND, "no such task");
+   * const received = structuredClone(error.toJSON()); // as postMessage() does
+   * equal(RpcError.fromJSON(received).code, Code.NOT_FOUND);
+   * ```
+   */
+  toJSON(): RpcErrorJson {
+    const { name, message, code, rawMessage, method } = this;
+    const details = this.details.map(({ typeUrl, value }) => ({
+      typeUrl,
+      value: value.toBase64(),
+    }));
+    return {
+      name,
+      message,
+      code,
+      rawMessage,
+      details,
+      ...(method === undefined ? {} : { method }),
+    };
+  }
+
+  /**
+   * The error that was made plain data of.
+   *
+   * @param json What {@linkcode RpcError.toJSON} has returned.
+   * @returns An error with the same code, message, details and method.
+   * @throws {TypeError | RangeError} If it is something else.
+   */
+  static fromJSON(json: RpcErrorJson): RpcError {
+    const { code, rawMessage, method, details } = json ?? {};
+    if (
+      typeof rawMessage !== "string" || !Array.isArray(details) ||
+      method !== undefined && typeof method !== "string"
+    ) throw new TypeError("Cannot make an RpcError: this is not what its toJSON() returns");
+    return new RpcError(code, rawMessage, { method, details: details.map(fromJsonDetail) });
+  }
+
+  /**
    * Whether a value is an `RpcError` of this or another copy of the module. Of a subclass only its
    * own instances are.
    *
@@ -273,6 +340,14 @@ export function describe(reason: unknown): string {
     return String(reason instanceof Error ? reason.message : reason);
   } catch {
     return "something that cannot be shown was thrown";
+  }
+}
+
+function fromJsonDetail(detail: RpcErrorJson["details"][number]): StatusDetail {
+  try {
+    return { typeUrl: detail.typeUrl, value: Uint8Array.fromBase64(detail.value) };
+  } catch (cause) {
+    throw new TypeError("Cannot make an RpcError: a detail has no value of base64", { cause });
   }
 }
 
