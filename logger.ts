@@ -30,6 +30,10 @@ export interface LogEntry {
 /**
  * Tells of every call when it has ended.
  *
+ * Names of methods and messages of errors are what the peer has sent. `JSON.stringify()` escapes
+ * the ends of lines and the escape sequences in them, but not DEL, C1 and what turns the direction
+ * of text: where a terminal shows the entries, escape those as well.
+ *
  * @param log Gets one entry for each call. What it throws fails the call, as it would in any
  * interceptor.
  * @returns The interceptor, for a client or a server.

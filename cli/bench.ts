@@ -13,7 +13,7 @@ import { Input } from "./input.ts";
 import { jsonMessages, type MessageOptions, type Messages, rawMessages } from "./messages.ts";
 import { type Pair, showTime } from "./options.ts";
 import { codeName } from "./printer.ts";
-import { Interrupt, type Output, type Terminal } from "./terminal.ts";
+import { Interrupt, type Output, type Painted, type Terminal } from "./terminal.ts";
 
 /** The options of `ttrpc bench`. */
 export interface BenchOptions extends MessageOptions {
@@ -183,14 +183,14 @@ class ProgressBar {
       const filled = Math.min(BAR_WIDTH, Math.floor(done * BAR_WIDTH));
       const bar = "=".repeat(filled).padEnd(BAR_WIDTH);
       const rate = Math.round(calls / result.ms * 1e3);
-      err.print(`\r[${err.paint("green", bar)}] ${calls} calls, ${rate} calls/s\x1b[K`);
+      err.show`\r[${err.paint("green", bar)}] ${calls} calls, ${rate} calls/s\x1b[K`;
     }, PROGRESS_MS);
   }
 
   end(): void {
     if (this.#timer === undefined) return;
     clearInterval(this.#timer);
-    this.#err.print("\r\x1b[K");
+    this.#err.show`\r\x1b[K`;
   }
 }
 
@@ -206,7 +206,7 @@ async function report(
   const perSecond = times.count / ms * 1e3;
   if (options.json) {
     const round = (value: number) => Math.round(value * 1e3) / 1e3;
-    out.line(JSON.stringify({
+    out.json({
       method: path,
       concurrency: options.concurrency,
       connections: options.connections,
@@ -223,15 +223,19 @@ async function report(
         ...Object.fromEntries(PERCENTILES.map((p) => [label(p), round(times.quantile(p))])),
       },
       histogram: times.bars(BARS).map(({ upTo, count }) => ({ upTo: round(upTo), count })),
-    }));
+    });
   } else {
-    const row = (name: string, value: string) => out.line(`${name.padEnd(13)} ${value}`);
+    const row = (name: string, ...value: (string | Painted)[]) => {
+      out.show`${name.padEnd(13)} `;
+      for (const part of value) out.show`${part}`;
+      out.line``;
+    };
     row("method", path);
     row("in flight", `${options.concurrency} on ${options.connections} connections`);
     row("time", showTime(ms));
     row("succeeded", `${times.count} calls, ${perSecond.toFixed(1)} calls/s`);
     for (const [code, { count, error }] of errors) {
-      row("failed", `${count} ${out.paint("red", codeName(code))}: ${error.rawMessage}`);
+      row("failed", `${count} `, out.paint("red", codeName(code)), `: ${error.rawMessage}`);
     }
     if (times.count > 0) {
       const three = [["fastest", fastest], ["mean", mean], ["slowest", slowest]] as const;
@@ -242,7 +246,7 @@ async function report(
       const most = Math.max(...bars.map(({ count }) => count));
       for (const { upTo, count } of bars) {
         const bar = "#".repeat(Math.ceil(count / most * BAR_WIDTH));
-        out.line(`${`<= ${showTime(upTo)}`.padStart(13)} ${bar.padEnd(BAR_WIDTH)} ${count}`);
+        out.line`${`<= ${showTime(upTo)}`.padStart(13)} ${bar.padEnd(BAR_WIDTH)} ${count}`;
       }
     }
   }
@@ -250,7 +254,7 @@ async function report(
   const [first] = errors.values();
   const other = first && await otherProtocol(address, first.error);
   if (other === undefined) return;
-  err.line(`${formatAddress(readAddress(address))} is ${other}, which does not speak ttrpc`);
+  err.line`${formatAddress(readAddress(address))} is ${other}, which does not speak ttrpc`;
 }
 
 function label(share: number): string {

@@ -158,6 +158,6 @@ class Trace {
 
   #tell(line: string): void {
     const { err } = this.#terminal;
-    if (this.#on) err.line(err.paint("dim", line));
+    if (this.#on) err.line`${err.paint("dim", line)}`;
   }
 }

@@ -48,10 +48,11 @@ export function commentOf(desc: Commented): string[] {
     other.length === path.length && other.every((step, at) => step === path[at])
   );
   const text = location?.leadingComments || location?.trailingComments || "";
-  const lines = text.split("\n").map((line) => line.replace(/^ /, "").trimEnd());
-  while (lines.length > 0 && lines[0] === "") lines.shift();
-  while (lines.length > 0 && lines.at(-1) === "") lines.pop();
-  return lines;
+  const lines = text.split("\n").map((line) =>
+    line.replace(/^ /, "").replaceAll("\t", "    ").trimEnd()
+  );
+  const isText = (line: string) => line !== "";
+  return lines.slice(lines.findIndex(isText), lines.findLastIndex(isText) + 1);
 }
 
 function placeOf(desc: Commented): { file: DescFile; path: number[] } {

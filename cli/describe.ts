@@ -40,16 +40,16 @@ export async function list(
         input: method.input.typeName,
         output: method.output.typeName,
       }));
-      out.line(JSON.stringify({ service: service.typeName, methods }));
+      out.json({ service: service.typeName, methods });
     }
     return;
   }
   if (services.length === 0) throw usage("Cannot list services: the schema has none");
   for (const service of services) {
-    out.line(out.paint("bold", service.typeName));
+    out.line`${out.paint("bold", service.typeName)}`;
     const width = Math.max(...service.methods.map(({ name }) => name.length));
     for (const method of service.methods) {
-      out.line(`  ${method.name.padEnd(width)}  ${signature(method)}`);
+      out.line`  ${method.name.padEnd(width)}  ${signature(method)}`;
     }
   }
 }
@@ -83,16 +83,14 @@ export async function describe(
         );
       }
       const message = each.kind === "rpc" ? each.input : each;
-      out.line(JSON.stringify(templateOf(message), null, 2));
+      out.json(templateOf(message), 2);
     }
     return;
   }
-  const blocks = found.map((each) => {
-    if (each.kind === "service") return serviceLines(each);
-    if (each.kind === "rpc") return methodLines(each);
-    return each.kind === "message" ? messageLines(each) : enumLines(each);
-  });
-  out.line(blocks.map((lines) => lines.join("\n")).join("\n\n"));
+  for (const [at, each] of found.entries()) {
+    if (at > 0) out.line``;
+    for (const line of linesOf(each)) out.line`${line}`;
+  }
 }
 
 type Described = DescService | DescMethod | DescMessage | DescEnum;
@@ -102,8 +100,9 @@ function find({ registry }: Schema, name: string): Described {
   const bare = name.replace(/^[/.]/, "");
   const type = registry.get(bare);
   if (type && type.kind !== "extension") return type;
-  const [, parent = "", last] = /^(.*)[/.]([^/.]+)$/.exec(bare) ?? [];
-  const method = registry.getService(parent)?.methods.find((each) => each.name === last);
+  const at = Math.max(0, bare.lastIndexOf("/"), bare.lastIndexOf("."));
+  const last = bare.slice(at + 1);
+  const method = registry.getService(bare.slice(0, at))?.methods.find(({ name }) => name === last);
   if (method) return method;
   const names = Array.from(registry).filter(({ kind }) => kind !== "extension")
     .flatMap((each) => [
@@ -121,6 +120,12 @@ function findService(schema: Schema, name: string): DescService {
     `Cannot find service ${name} in the schema` +
       (didYouMean(name, names) || `; it has ${names.join(", ") || "no services"}`),
   );
+}
+
+function linesOf(described: Described): string[] {
+  if (described.kind === "service") return serviceLines(described);
+  if (described.kind === "rpc") return methodLines(described);
+  return described.kind === "message" ? messageLines(described) : enumLines(described);
 }
 
 /** A method's messages, as in a .proto file. */

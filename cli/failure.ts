@@ -42,10 +42,9 @@ export function exitCodeOf(code: number): number {
   return Exit.call + (code >= 1 && code <= 16 ? code : 2);
 }
 
-/** What an error says, on one line. */
+/** What an error says. Others may have said it: it is made printable where it is printed. */
 export function messageOf(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
-  return message.replaceAll(/\s*\n\s*/g, " ").trim();
+  return (error instanceof Error ? error.message : String(error)).trim();
 }
 
 /** Whether the reader of our output has gone, as `head` does. */
@@ -58,5 +57,5 @@ export function fileReason(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such file or folder";
   if (error instanceof Deno.errors.PermissionDenied) return "the system does not allow it";
   if (error instanceof Deno.errors.IsADirectory) return "it is a folder";
-  return messageOf(error).replace(/ \(os error \d+\).*$/, "");
+  return messageOf(error).split(/ \(os error \d+\)/, 1)[0]!;
 }

@@ -25,6 +25,7 @@ import { type Any, AnySchema, BytesValueSchema } from "@bufbuild/protobuf/wkt";
 import { messageOf, usage } from "./failure.ts";
 import { rawDetail } from "./messages.ts";
 import { didYouMean } from "./names.ts";
+import { printableJson } from "./printable.ts";
 
 const ANY = "google.protobuf.Any";
 
@@ -114,7 +115,7 @@ export class JsonFormat {
     try {
       const any = create(AnySchema, { typeUrl, value });
       const json = this.decode(AnySchema, toBinary(AnySchema, any)) as Record<string, JsonValue>;
-      return `detail ${JSON.stringify({ "@type": typeUrl, ...json })}`;
+      return `detail ${printableJson({ "@type": typeUrl, ...json })}`;
     } catch {
       return rawDetail({ typeUrl, value });
     }
@@ -188,18 +189,18 @@ export class JsonFormat {
   #explain(error: unknown, schema: DescMessage): string {
     const message = messageOf(error);
     if (message.includes(BytesValueSchema.typeName)) return noType(this.#unknown);
-    const [, owner, key] = /^cannot decode message (\S+) from JSON: key "(.*)" is unknown$/
+    const [, owner, key] = /^cannot decode message (\S+) from JSON: key "(.*)" is unknown$/s
       .exec(message) ?? [];
     if (owner !== undefined && key !== undefined) {
       const fields = this.#registry.getMessage(owner)?.fields.map(({ jsonName }) => jsonName) ?? [];
       const meant = didYouMean(key, fields) || `; it has ${fields.join(", ") || "no fields"}`;
       return `${owner} has no field ${JSON.stringify(key)}${meant}`;
     }
-    const [, field, why] = /^cannot decode field (\S+) from JSON: (.*)$/.exec(message) ?? [];
+    const [, field, why] = /^cannot decode field (\S+) from JSON: (.*)$/s.exec(message) ?? [];
     if (field !== undefined && why !== undefined) {
       return `field ${field}: ${why.replace("invalid base64 string", "expected bytes as base64")}`;
     }
-    const [, whole, got] = /^cannot decode message (\S+) from JSON: (.*)$/.exec(message) ?? [];
+    const [, whole, got] = /^cannot decode message (\S+) from JSON: (.*)$/s.exec(message) ?? [];
     if (whole === undefined || got === undefined) return message;
     if (/^expected|^"@type"/.test(got)) return `${whole}: ${got}`;
     const object = whole === schema.typeName ? "an object" : `an object (${whole})`;

@@ -42,9 +42,9 @@ export async function main(args: readonly string[]): Promise<number> {
 
 function report({ err }: Terminal, error: unknown): number {
   if (isBrokenPipe(error)) return Exit.brokenPipe;
-  err.line(`${err.paint("red", "error:")} ${messageOf(error)}`);
+  err.line`${err.paint("red", "error:")} ${messageOf(error)}`;
   if (!(error instanceof Failure)) return Exit.failed;
-  for (const line of error.more) err.line(`  ${line}`);
+  for (const line of error.more) err.line`  ${line}`;
   return error.exitCode;
 }
 

@@ -8,6 +8,7 @@ import type { MethodKind, RpcError } from "../core.ts";
 import { messageOf, usage } from "./failure.ts";
 import type { Input, Json } from "./input.ts";
 import { splitMethod } from "./names.ts";
+import { printableJson } from "./printable.ts";
 import type { SchemaOptions } from "./schema.ts";
 import type { Output } from "./terminal.ts";
 
@@ -76,11 +77,11 @@ export async function jsonMessages(
       if (options.output === "none") return;
       try {
         if (options.output === "text") {
-          const text = toText(found.output, bytes, schema.registry);
-          out.print(kind.serverStreaming ? `${text}\n` : text);
+          for (const line of toText(found.output, bytes, schema.registry)) out.line`${line}`;
+          if (kind.serverStreaming) out.line``;
         } else {
           const json = format.decode(found.output, bytes);
-          out.line(JSON.stringify(json, null, kind.serverStreaming ? 0 : 2));
+          out.json(json, kind.serverStreaming ? 0 : 2);
         }
       } catch (error) {
         throw usage(
@@ -94,7 +95,8 @@ export async function jsonMessages(
 }
 
 /**
- * Messages as bytes: as they are where there is one, a line of base64 each in a stream.
+ * Messages as bytes: as they are where there is one, a line of base64 each in a stream and on a
+ * terminal.
  *
  * @param method The name of the method.
  * @param input Where requests come from.
@@ -125,7 +127,8 @@ export async function rawMessages(
     },
     show: (bytes, out) => {
       if (options.output === "none") return;
-      if (both.serverStreaming) out.line(bytes.toBase64());
+      // To a terminal, bytes could say anything.
+      if (both.serverStreaming || out.isTerminal) out.line`${bytes.toBase64()}`;
       else out.print(bytes);
     },
     details: (error) => error.details.map(rawDetail),
@@ -134,7 +137,7 @@ export async function rawMessages(
 
 /** A detail of a status whose type nobody knows. */
 export function rawDetail({ typeUrl, value }: { typeUrl: string; value: Uint8Array }): string {
-  return `detail ${JSON.stringify({ "@type": typeUrl, value: value.toBase64() })}`;
+  return `detail ${printableJson({ "@type": typeUrl, value: value.toBase64() })}`;
 }
 
 function kinds(kind: MethodKind): Pick<Messages, "clientStreaming" | "serverStreaming"> {

@@ -11,8 +11,9 @@ import type { Json } from "./input.ts";
 import type { JsonFormat } from "./json.ts";
 import { rawDetail } from "./messages.ts";
 import { showBytes, showTime } from "./options.ts";
+import { printableJson } from "./printable.ts";
 import type { SchemaOptions } from "./schema.ts";
-import type { Output } from "./terminal.ts";
+import type { Output, Painted } from "./terminal.ts";
 
 /** Prints events. */
 export class Printer {
@@ -28,14 +29,14 @@ export class Printer {
 
   /** Prints an event, without waiting. */
   event(event: CallEvent): void {
-    if (this.#json) this.#out.line(JSON.stringify(this.#asJson(event)));
+    if (this.#json) this.#out.json(this.#asJson(event));
     else this.#lines(event);
   }
 
   /** Prints something that is about no call. */
   note(text: string, fields: Readonly<Record<string, Json>>): void {
-    if (!this.#json) this.#out.line(this.#out.paint("dim", text));
-    else this.#out.line(JSON.stringify({ time: new Date().toISOString(), ...fields }));
+    if (!this.#json) this.#out.line`${this.#out.paint("dim", text)}`;
+    else this.#out.json({ time: new Date().toISOString(), ...fields });
   }
 
   #lines(event: CallEvent): void {
@@ -46,32 +47,32 @@ export class Printer {
       const { metadata, timeoutMs, payload } = event;
       const deadline = timeoutMs === 0 ? "" : `  deadline ${showTime(timeoutMs)}`;
       const size = payload ? `  ${showBytes(payload.length)}` : "";
-      out.line(`${id} ${out.paint("cyan", "-->")} ${out.paint("bold", method)}${size}${deadline}`);
-      for (const [key, value] of metadata) out.line(`${id}     ${key}: ${value}`);
+      out.line`${id} ${out.paint("cyan", "-->")} ${out.paint("bold", method)}${size}${deadline}`;
+      for (const [key, value] of metadata) out.line`${id}     ${key}: ${value}`;
       if (payload) this.#message(id, event.method, "client", payload);
     } else if (event.event === "message") {
       const arrow = event.from === "client" ? "->" : "<-";
-      out.line(`${id} ${out.paint("cyan", arrow)}  ${showBytes(event.payload.length)}`);
+      out.line`${id} ${out.paint("cyan", arrow)}  ${showBytes(event.payload.length)}`;
       this.#message(id, event.method, event.from, event.payload);
     } else if (event.event === "half-close") {
-      out.line(`${id} ${out.paint("cyan", "->|")} no more messages`);
+      out.line`${id} ${out.paint("cyan", "->|")} no more messages`;
     } else if (event.event === "end") {
       const { code, message, details, payload, ms } = event;
       const status = out.paint(code === 0 ? "green" : "red", codeName(code));
       const why = message === "" ? "" : `: ${message}`;
       const size = payload ? `  ${showBytes(payload.length)}` : "";
       const time = ms === undefined ? "" : `  ${showTime(ms)}`;
-      out.line(`${id} ${out.paint("cyan", "<--")} ${status}${why}${size}${time}  ${method}`);
+      out.line`${id} ${out.paint("cyan", "<--")} ${status}${why}${size}${time}  ${method}`;
       if (payload) this.#message(id, event.method, "server", payload);
       for (const detail of details) {
-        out.line(`${id}     ${this.#messages?.detail(detail) ?? rawDetail(detail)}`);
+        out.line`${id}     ${this.#messages?.detail(detail) ?? rawDetail(detail)}`;
       }
-    } else out.line(`${id} ${out.paint("yellow", "???")} ${event.message}`);
+    } else out.line`${id} ${out.paint("yellow", "???")} ${event.message}`;
   }
 
-  #message(id: string, method: string | undefined, from: Side, payload: Uint8Array): void {
+  #message(id: Painted, method: string | undefined, from: Side, payload: Uint8Array): void {
     const message = this.#messages?.decode(method, from, payload);
-    if (message !== undefined) this.#out.line(`${id}     ${JSON.stringify(message)}`);
+    if (message !== undefined) this.#out.line`${id}     ${printableJson(message)}`;
   }
 
   #asJson(event: CallEvent): Json {

@@ -37,7 +37,7 @@ export class Recording implements AsyncDisposable {
   private constructor(file: Deno.FsFile) {
     this.#file = file;
     this.#output = new Output(file);
-    this.#output.line(JSON.stringify({ ttrpc: VERSION }));
+    this.#output.json({ ttrpc: VERSION });
   }
 
   /**
@@ -84,7 +84,7 @@ export class Recording implements AsyncDisposable {
 
   #line(at: number, fields: object): void {
     const ms = Math.round((at - this.#start) * 1e3) / 1e3;
-    this.#output.line(JSON.stringify({ ms, ...fields }));
+    this.#output.json({ ms, ...fields });
   }
 }
 

@@ -240,15 +240,14 @@ async function summary(
     if (again?.status !== status) {
       different++;
       const then = again?.status ?? "no answer";
-      out.line(out.paint("red", `${key} ${method}: recorded ${status}, now ${then}`));
+      out.line`${out.paint("red", `${key} ${method}: recorded ${status}, now ${then}`)}`;
     } else if (again.messages.join() !== messages.join()) other++;
   }
   await out.flushed(); // what comes now goes elsewhere, and is to come last
   const total = before.calls.size;
   const messages = other === 0 ? "" : `, ${other} of these with other messages`;
-  err.line(
-    `${total} ${total === 1 ? "call" : "calls"} replayed: ` +
-      `${total - different} ended as recorded${messages}, ${different} differently`,
-  );
+  const calls = `${total} ${total === 1 ? "call" : "calls"}`;
+  const same = `${total - different} ended as recorded${messages}`;
+  err.line`${calls} replayed: ${same}, ${different} differently`;
   return different === 0 ? Exit.ok : Exit.failed;
 }

@@ -67,7 +67,7 @@ export async function serve(
     server = listen({
       address: here,
       onListen: () =>
-        err.line(`serving on ${formatAddress(here)}; answers come from ${options.responses}`),
+        err.line`serving on ${formatAddress(here)}; answers come from ${options.responses}`,
       onError: () => {}, // those that matter reject `finished`
     }, (router) => {
       for (const service of services) {
@@ -200,7 +200,7 @@ class Canned {
     } finally {
       const colour = status === "OK" ? "green" : "red";
       const time = showTime(performance.now() - start);
-      err.line(`${pathOf(this.#method)}  ${err.paint(colour, status)}  ${time}`);
+      err.line`${pathOf(this.#method)}  ${err.paint(colour, status)}  ${time}`;
     }
   }
 

@@ -66,7 +66,7 @@ export async function tap(
     }
   };
   const busy = () => outputs.some((output) => output.busy);
-  terminal.err.line(`tapping ${formatAddress(here)}, which leads to ${formatAddress(there)}`);
+  terminal.err.line`tapping ${formatAddress(here)}, which leads to ${formatAddress(there)}`;
   const taps = new Set<Tap>();
   let connections = 0;
   const accepting = (async () => {

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { printable, printableJson } from "./printable.ts";
+
 const encoder = new TextEncoder();
 
 /** Where bytes go: a file, or one of the standard streams. */
@@ -38,7 +40,10 @@ export class Output {
     return this.#sink.isTerminal();
   }
 
-  /** Adds text, or bytes that do not change any more. */
+  /**
+   * Adds text, or bytes that do not change any more, as they are: not for what others have written
+   * where it can get to a terminal.
+   */
   print(text: string | Uint8Array): void {
     if (this.#failed || text.length === 0) return;
     const bytes = typeof text === "string" ? encoder.encode(text) : text;
@@ -47,9 +52,22 @@ export class Output {
     this.#writing ??= this.#write();
   }
 
-  /** Adds a line. */
-  line(text: string): void {
-    this.print(`${text}\n`);
+  /**
+   * Adds text. What stands in the template is ours; the values in it may have come from anywhere,
+   * and are made printable.
+   */
+  show(ours: TemplateStringsArray, ...values: Shown[]): void {
+    this.print(this.#text(ours, values));
+  }
+
+  /** Adds a line, as {@linkcode Output.show} adds text. */
+  line(ours: TemplateStringsArray, ...values: Shown[]): void {
+    this.print(`${this.#text(ours, values)}\n`);
+  }
+
+  /** Adds a value as a line of JSON; as several if it is to be indented. */
+  json(value: unknown, indent?: number): void {
+    this.print(`${printableJson(value, indent)}\n`);
   }
 
   /** Whether {@linkcode Output.ready} has something to wait for, or to tell. */
@@ -69,9 +87,20 @@ export class Output {
     if (this.#failed) throw this.#failed.error;
   }
 
-  /** Text in a colour, if there are colours. */
-  paint(colour: Colour, text: string): string {
-    return this.colours ? `\x1b[${COLOURS[colour]}m${text}\x1b[0m` : text;
+  /** Text in a colour, where it is shown and there are colours. */
+  paint(colour: Colour, text: string): Painted {
+    return new Painted(colour, text);
+  }
+
+  #text(ours: TemplateStringsArray, values: Shown[]): string {
+    return String.raw({ raw: ours }, ...values.map((value) => this.#shown(value)));
+  }
+
+  #shown(value: Shown): string {
+    const text = printable(String(value));
+    return value instanceof Painted && this.colours
+      ? `\x1b[${COLOURS[value.colour]}m${text}\x1b[0m`
+      : text;
   }
 
   /** Never rejects: a failure is told to whoever waits. */
@@ -107,6 +136,26 @@ const COLOURS = { red: 31, green: 32, yellow: 33, blue: 34, cyan: 36, dim: 2, bo
 
 /** The name of a colour. */
 export type Colour = keyof typeof COLOURS;
+
+/** Text in a colour. */
+export class Painted {
+  /** The colour. */
+  readonly colour: Colour;
+  readonly #text: string;
+
+  constructor(colour: Colour, text: string) {
+    this.colour = colour;
+    this.#text = text;
+  }
+
+  /** The text without its colour. */
+  toString(): string {
+    return this.#text;
+  }
+}
+
+/** What can be shown. */
+type Shown = string | number | Painted;
 
 /** What a command reads, prints to, and is stopped by. */
 export interface Terminal {

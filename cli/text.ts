@@ -13,6 +13,7 @@ import {
   ScalarType,
 } from "@bufbuild/protobuf";
 import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
+import { printableJson } from "./printable.ts";
 
 /**
  * A message as text.
@@ -20,11 +21,10 @@ import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
  * @param schema Its type.
  * @param bytes The message, encoded.
  * @param registry Has the types inside of an Any.
- * @returns Lines, each with its end.
+ * @returns Lines. What a terminal would act on is escaped inside of strings, and not elsewhere.
  */
-export function toText(schema: DescMessage, bytes: Uint8Array, registry: Registry): string {
-  const lines = fieldsOf(reflect(schema, fromBinary(schema, bytes)), registry);
-  return lines.map((line) => `${line}\n`).join("");
+export function toText(schema: DescMessage, bytes: Uint8Array, registry: Registry): string[] {
+  return fieldsOf(reflect(schema, fromBinary(schema, bytes)), registry);
 }
 
 function fieldsOf(message: ReflectMessage, registry: Registry): string[] {
@@ -68,7 +68,7 @@ function valueOf(name: string, field: Valued, value: unknown, registry: Registry
     return [`${name} {`, ...indented(fieldsOf(value as ReflectMessage, registry)), "}"];
   }
   if ("enum" in field && field.enum) return [`${name}: ${enumName(field.enum, value as number)}`];
-  if (field.scalar === ScalarType.STRING) return [`${name}: ${JSON.stringify(value)}`];
+  if (field.scalar === ScalarType.STRING) return [`${name}: ${printableJson(value)}`];
   if (field.scalar === ScalarType.BYTES) return [`${name}: "${escaped(value as Uint8Array)}"`];
   return [`${name}: ${value}`];
 }

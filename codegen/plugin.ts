@@ -6,6 +6,7 @@
 
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { CodeGeneratorRequestSchema, CodeGeneratorResponseSchema } from "@bufbuild/protobuf/wkt";
+import { printable } from "../cli/printable.ts";
 import { generate } from "./generate.ts";
 
 /** How long a request may be, in bytes. All of googleapis is some 30 MiB. */
@@ -24,7 +25,7 @@ export async function runPlugin(): Promise<number> {
     await write(Deno.stdout, answer(await readAll(Deno.stdin.readable, LIMIT)));
     return 0;
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = printable(error instanceof Error ? error.message : String(error));
     await write(Deno.stderr, new TextEncoder().encode(`protoc-gen-ttrpc-es: ${reason}\n`));
     return 1;
   }

@@ -196,6 +196,21 @@ Deno.test("no module prints anything", async () => {
   }
 });
 
+Deno.test("the command prints as it is only its help, its completions and bytes", async () => {
+  const printing = new Map<string, number>();
+  for await (const { name } of Deno.readDir(`${root}/cli`)) {
+    const code = (await Deno.readTextFile(`${root}/cli/${name}`)).replace(
+      /^ *(\*|\/\/|\/\*).*$/gm,
+      "",
+    );
+    ok(!/\bconsole\./.test(code), name);
+    const count = code.match(/\.print\(/g)?.length;
+    if (count !== undefined) printing.set(name, count);
+  }
+  printing.delete("terminal.ts"); // which escapes what it is given, before
+  deepEqual(printing, new Map([["program.ts", 3], ["messages.ts", 1]]));
+});
+
 Deno.test("the core says what to import for protobuf-es's services", async () => {
   const { code, stderr } = await deno([
     "eval",

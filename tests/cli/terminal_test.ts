@@ -1,5 +1,6 @@
 // What differs on a terminal: colours, the progress bar, and who is asked to type.
 
+import { Code, RpcError } from "@ttrpc/ttrpc";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { TestBed } from "../fixture.ts";
 import { CLI, needing, type Program, run, Running, SchemaFolder, SERVICE } from "./command.ts";
@@ -84,4 +85,26 @@ terminalTest("a conversation is typed on a terminal, and Ctrl-C ends it", async 
   const { code, stdout } = await call.ended();
   equal(code, 65);
   ok(stdout.includes(`error: ${SERVICE}/Chat: CANCELLED: the caller gave up: interrupted`), stdout);
+});
+
+terminalTest("call --raw prints bytes to a terminal as base64", async () => {
+  await using bed = new TestBed({ echo: () => ({ text: "\x1b[31m" }) });
+  const args = ["call", bed.path, `${SERVICE}/Echo`, "", "--raw"];
+  deepEqual(await run(args, { program: ON_TERMINAL }), {
+    code: 0,
+    stdout: "EgUbWzMxbQ==\r\n",
+    stderr: "",
+  });
+});
+
+terminalTest("what a peer says is coloured by us only", async () => {
+  await using bed = new TestBed({
+    echo: () => {
+      throw new RpcError(Code.NOT_FOUND, "\x1b[32mOK");
+    },
+  });
+  const args = ["call", bed.path, `${SERVICE}/Echo`, "", "--raw"];
+  const env = { TERM: "xterm", NO_COLOR: "" };
+  const { stdout } = await run(args, { program: ON_TERMINAL, env });
+  equal(visible(stdout), `<31merror:<0m ${SERVICE}/Echo: NOT_FOUND: \\x1b[32mOK^\n`);
 });

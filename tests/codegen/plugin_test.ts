@@ -70,6 +70,14 @@ Deno.test("nothing, half a request and noise on stdin fail with one line", async
   failsClearly(random, /Cannot /);
 });
 
+Deno.test("names in a request reach no terminal as they are", async () => {
+  const request = { fileToGenerate: ["\x1b]0;owned\x07\n\x9b\u202e.proto"] };
+  failsClearly(
+    await plugin(toBinary(CodeGeneratorRequestSchema, create(CodeGeneratorRequestSchema, request))),
+    /Cannot generate \\x1b\]0;owned\\x07\\n\\x9b\\u202e\.proto: the request does not describe it\n$/,
+  );
+});
+
 Deno.test("a request cut off anywhere fails, or has all that was asked for", async () => {
   const whole = await smallRequest();
   const full = answer(whole);
