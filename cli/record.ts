@@ -43,12 +43,15 @@ export class Recording implements AsyncDisposable {
   /**
    * Starts a recording.
    *
-   * @param path The file, which is made anew.
+   * Messages and metadata hold secrets: the file is the user's alone, from its first moment. One
+   * that is there already is not written to, but removed, as others may have opened it.
+   *
+   * @param path The file, which is made anew; or a pipe or a device, which is taken as it is.
    * @throws {Failure} If it cannot be written.
    */
   static async create(path: string): Promise<Recording> {
     try {
-      return new Recording(await Deno.create(path));
+      return new Recording(await openAnew(path));
     } catch (error) {
       throw new Failure(`Cannot record to ${path}: ${fileReason(error)}; name a file to be made`);
     }
@@ -86,6 +89,15 @@ export class Recording implements AsyncDisposable {
     const ms = Math.round((at - this.#start) * 1e3) / 1e3;
     this.#output.json({ ms, ...fields });
   }
+}
+
+async function openAnew(path: string): Promise<Deno.FsFile> {
+  const existing = await Deno.stat(path).catch(() => undefined);
+  if (existing && !existing.isFile) return await Deno.open(path, { write: true });
+  // Behind a link, it is the file itself that is replaced.
+  const file = existing ? await Deno.realPath(path) : path;
+  if (existing) await Deno.remove(file);
+  return await Deno.open(file, { write: true, createNew: true, mode: 0o600 });
 }
 
 /**

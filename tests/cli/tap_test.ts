@@ -4,7 +4,7 @@ import { Code, connect, RpcError, serve } from "@ttrpc/ttrpc";
 import { deepEqual, equal, match, rejects } from "node:assert/strict";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { TestBed, testHandlers } from "../fixture.ts";
-import { run, Running, SchemaFolder, SERVICE } from "./command.ts";
+import { CLI, run, Running, SchemaFolder, SERVICE } from "./command.ts";
 
 const LISTENING = /tapping .*\n/;
 
@@ -263,6 +263,48 @@ Deno.test("cli: replay tells which calls end differently, and exits with 1", asy
     stderr,
     "5 calls replayed: 4 ended as recorded, 1 of these with other messages, 1 differently\n",
   );
+});
+
+/** The permission bits of a file. */
+function modeOf(path: string): number {
+  return Deno.statSync(path).mode! & 0o777;
+}
+
+/** Starts a tap that records, and stops it. */
+async function record(path: string, folder: SchemaFolder): Promise<void> {
+  const args = ["tap", `${folder.folder}/tap.sock`, folder.path, "--record", path];
+  // With the widest umask there is.
+  const program = ["sh", "-c", 'umask 0; exec "$@"', "sh", ...CLI] as const;
+  await using tap = new Running(args, { program });
+  await tap.told(LISTENING);
+  equal((await tap.stop()).code, 0);
+}
+
+Deno.test("cli: a recording belongs to its user only, also where a file was that others could read", async () => {
+  using folder = new SchemaFolder();
+  const path = `${folder.folder}/calls.rec`;
+  await record(path, folder);
+  equal(modeOf(path), 0o600);
+  await record(path, folder); // once more, over the first
+  equal(modeOf(path), 0o600);
+
+  Deno.writeTextFileSync(path, "old");
+  Deno.chmodSync(path, 0o666);
+  using open = Deno.openSync(path); // as somebody may have it
+  const link = `${folder.folder}/link.rec`;
+  Deno.symlinkSync(path, link);
+  await record(link, folder);
+  deepEqual([modeOf(path), Deno.lstatSync(link).isSymlink], [0o600, true]);
+  equal(Deno.readTextFileSync(path), `{"ttrpc":1}\n`);
+  const buffer = new Uint8Array(16);
+  equal(new TextDecoder().decode(buffer.subarray(0, open.readSync(buffer)!)), "old");
+});
+
+Deno.test("cli: a recording can go to a device, which keeps its mode", async () => {
+  using folder = new SchemaFolder();
+  const before = modeOf("/dev/null");
+  await record("/dev/null", folder);
+  equal(modeOf("/dev/null"), before);
 });
 
 Deno.test("cli: tap and replay say what is wrong with their files and addresses", async () => {
