@@ -6,6 +6,7 @@
 
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { fileReason, messageOf, usage } from "./failure.ts";
+import { importsIn } from "./imports.ts";
 
 const BUF = "npm:@bufbuild/buf@1.74.0";
 
@@ -131,9 +132,7 @@ async function find(name: string, folders: readonly string[]): Promise<string | 
 }
 
 async function importsOf(path: string): Promise<string[]> {
-  const text = (await Deno.readTextFile(path)).replaceAll(/\/\*[^]*?\*\/|\/\/.*$/gm, "");
-  const imports = text.matchAll(/^\s*import\s+(?:public\s+|weak\s+)?"([^"]+)"\s*;/gm);
-  return Array.from(imports, ([, name]) => name!);
+  return importsIn(await Deno.readTextFile(path));
 }
 
 async function run(
@@ -151,7 +150,8 @@ async function run(
   const what = `Cannot compile ${files.join(", ")}`;
   let result: Deno.CommandOutput;
   try {
-    result = await new Deno.Command(program!, { args, stdin: "null", stdout: "piped" }).output();
+    result = await new Deno.Command(program!, { args, env: { NO_COLOR: "1" }, stdin: "null" })
+      .output();
   } catch (error) {
     throw usage(`${what} with ${program}: ${messageOf(error)}`);
   }

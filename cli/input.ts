@@ -102,9 +102,12 @@ function lines(source: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStream<
     toTransformStream(async function* (texts: ReadableStream<string>) {
       let rest = "";
       for await (const text of texts) {
-        const parts = (rest + text).split("\n");
-        rest = parts.pop()!;
-        yield* parts;
+        const [first = "", ...others] = text.split("\n");
+        rest += first; // a long line is not looked through again for each part of it
+        for (const line of others) {
+          yield rest;
+          rest = line;
+        }
       }
       if (rest !== "") yield rest;
     }),

@@ -66,8 +66,10 @@ function locations(file: DescFile) {
 }
 
 function clean(comment: string): string {
-  const lines = comment.split(/\r\n|[\n\r\u2028\u2029]/);
-  return lines.map((line) => line.replace(/^ /, "").trimEnd()).join("\n").replace(/^\n+|\n+$/g, "");
+  const lines = comment.split(/\r\n|[\n\r\u2028\u2029]/)
+    .map((line) => line.replace(/^ /, "").trimEnd());
+  const isText = (line: string) => line !== "";
+  return lines.slice(lines.findIndex(isText), lines.findLastIndex(isText) + 1).join("\n");
 }
 
 function idempotency({ idempotency: level }: DescMethod): string {

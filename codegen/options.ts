@@ -36,7 +36,7 @@ const known: Readonly<Record<string, (value: string) => Partial<Options>>> = {
     importExtension: oneOf(["ts", "js", "none"], "import_extension", value),
   }),
   runtime: (value) => ({ runtime: specifier("runtime", value) }),
-  pb_path: (value) => ({ pbPath: specifier("pb_path", value).replace(/(?<=.)\/+$/, "") }),
+  pb_path: (value) => ({ pbPath: withoutSlashes(specifier("pb_path", value)) }),
 };
 
 /**
@@ -79,6 +79,13 @@ function specifier(key: string, given: string): string {
     throw new UserError(`Cannot take the option ${quote(`${key}=${given}`)}: ${key} needs a value`);
   }
   return given;
+}
+
+/** Without the slashes at its end; of one that has nothing else, the first is left. */
+function withoutSlashes(path: string): string {
+  let end = path.length;
+  while (end > 1 && path[end - 1] === "/") end--;
+  return path.slice(0, end);
 }
 
 /**
