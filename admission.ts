@@ -7,7 +7,7 @@
 
 import type { HeldBytes } from "./held_bytes.ts";
 import { Code, RpcError } from "./status.ts";
-import type { Timers } from "./timer.ts";
+import type { Timer, Timers } from "./timer.ts";
 
 /** What this needs of a connection. */
 export interface AdmissionHost {
@@ -58,6 +58,7 @@ export class Admission {
   #next = 0;
   #paid = 0; // what the server holds for the long frame under way
   #arrival: number | undefined;
+  #probe: Timer | undefined;
   #wake: (() => void) | undefined;
 
   /**
@@ -104,7 +105,8 @@ export class Admission {
     while (this.waiting && !this.#host.closed) {
       const { type, data, paid, arrival, take } = this.#kept[this.#next]!;
       if (!this.#role.admits(type, data, paid > 0)) {
-        await this.#room();
+        const { held } = this.#host;
+        await this.#room(held.full ?? held);
         continue;
       }
       this.#next++;
@@ -114,6 +116,7 @@ export class Admission {
       take();
       this.#arrival = undefined;
     }
+    this.#roomFound();
   }
 
   /**
@@ -124,7 +127,8 @@ export class Admission {
   async payFor(length: number): Promise<void> {
     if (this.#paid > 0) return;
     const { held } = this.#host;
-    while (!held.wholeHasRoom && !this.#host.closed) await this.#room();
+    while (held.whole?.full && !this.#host.closed) await this.#room(held.whole);
+    this.#roomFound();
     if (this.#host.closed) return;
     this.#paid = length;
     held.changeWhole(length);
@@ -149,21 +153,26 @@ export class Admission {
   }
 
   /** Waits until there may be room. */
-  async #room(): Promise<void> {
+  async #room(held: HeldBytes): Promise<void> {
     if (this.#role.begins) {
       await new Promise((resolve) => setImmediate(resolve));
       return this.#role.turned();
     }
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.#wake = resolve;
-    const over = this.#host.held.wait(resolve);
-    const probe = this.#timers.repeat(PROBE_MS, async () => {
+    // It may take many looks until there is room, and the peer is asked now and then all the while.
+    this.#probe ??= this.#timers.repeat(PROBE_MS, async () => {
       if (await this.#host.peerReads() === false) this.#host.fail(GONE);
     });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    const over = held.wait(resolve);
     await promise;
-    probe.stop();
     this.#wake = undefined;
     over();
+  }
+
+  #roomFound(): void {
+    this.#probe?.stop();
+    this.#probe = undefined;
   }
 }
 

@@ -46,8 +46,9 @@ export class Expectation {
 
 /** Bytes that are held, and those that are expected. */
 export class HeldBytes {
+  /** What these are a part of. */
+  readonly whole: HeldBytes | undefined;
   readonly #limit: number;
-  readonly #whole: HeldBytes | undefined;
   readonly #waiting = new Set<() => void>();
   /** Called when somebody waits for room. */
   onAwaited: (() => void) | undefined;
@@ -60,7 +61,7 @@ export class HeldBytes {
    */
   constructor(limit: number, whole?: HeldBytes) {
     this.#limit = limit;
-    this.#whole = whole;
+    this.whole = whole;
   }
 
   /** How many bytes are held. */
@@ -73,9 +74,10 @@ export class HeldBytes {
     return this.#bytes + this.#expected < this.#limit;
   }
 
-  /** Whether what these are a part of has room. */
-  get wholeHasRoom(): boolean {
-    return this.#whole?.hasRoom ?? true;
+  /** What has no room, if something has not: these, or what they are a part of. */
+  get full(): HeldBytes | undefined {
+    if (!this.hasRoom) return this;
+    return this.whole?.full;
   }
 
   /** Whether somebody waits for room. */
@@ -90,56 +92,48 @@ export class HeldBytes {
    */
   mayBegin(bytes: () => number): boolean {
     if (!this.hasRoom) return false;
-    return this.wholeHasRoom || this.#bytes + this.#expected + bytes() <= SHARE;
+    return !this.whole?.full || this.#bytes + this.#expected + bytes() <= SHARE;
   }
 
   /** So many more bytes are held; fewer, if that is negative. */
   change(bytes: number): void {
     this.#bytes += bytes;
-    this.#whole?.change(bytes);
+    this.whole?.change(bytes);
     if (bytes < 0) this.#tell();
   }
 
   /** So many more bytes are expected; fewer, if that is negative. */
   expect(bytes: number): void {
     this.#expected += bytes;
-    this.#whole?.expect(bytes);
+    this.whole?.expect(bytes);
     if (bytes < 0) this.#tell();
   }
 
   /** So many more bytes are held, which have a limit of their own on the connection. */
   changeWhole(bytes: number): void {
-    this.#whole?.change(bytes);
+    this.whole?.change(bytes);
   }
 
   /**
    * Calls back when there is room, or has been: others may be faster.
    *
    * @param callback What to call, once.
-   * @returns What ends the wait. Has to be called, so that the next one has his turn.
+   * @returns What ends the wait. Has to be called, so that the next one has its turn.
    */
   wait(callback: () => void): () => void {
-    const both = this.#whole ? [this, this.#whole] : [this];
-    const tell = () => {
-      for (const held of both) held.#waiting.delete(tell);
-      callback();
-    };
-    for (const held of both) {
-      held.#waiting.add(tell);
-      held.onAwaited?.();
-    }
+    this.#waiting.add(callback);
+    this.onAwaited?.();
     return () => {
-      for (const held of both) {
-        held.#waiting.delete(tell);
-        held.#tell();
-      }
+      this.#waiting.delete(callback);
+      this.#tell();
     };
   }
 
   /** Tells the one who has waited longest. */
   #tell(): void {
     if (this.#waiting.size === 0 || !this.hasRoom) return;
-    const [tell] = this.#waiting;
-    tell!();
+    const [callback] = this.#waiting;
+    this.#waiting.delete(callback!);
+    callback!();
   }
 }

@@ -63,10 +63,20 @@ const long = new Slab(LONG_BYTES);
  */
 export function ownBytes(bytes: Uint8Array): Uint8Array {
   const { length } = bytes;
-  if (bytes.buffer.byteLength <= MULTIPLE * length + BESIDE) return bytes;
+  if (isKept(length, bytes.buffer.byteLength)) return bytes;
   if (length < MEDIUM_BYTES) return short.copy(bytes);
   if (length < LONG_BYTES) return medium.copy(bytes);
   return length < ALONE_BYTES ? long.copy(bytes) : bytes.slice();
+}
+
+/**
+ * Whether bytes may keep the buffer that they are in.
+ *
+ * @param length How many they are.
+ * @param memory The length of the buffer.
+ */
+export function isKept(length: number, memory: number): boolean {
+  return memory <= MULTIPLE * length + BESIDE;
 }
 
 /** The fields of one type that can hold bytes, or messages. */

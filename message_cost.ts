@@ -8,6 +8,7 @@
  */
 
 import type { DescMessage } from "@bufbuild/protobuf";
+import { isKept } from "./kept_bytes.ts";
 import {
   ASCII_LONGEST,
   type FieldPlan,
@@ -169,7 +170,7 @@ export class MessageCost {
   #unknown(at: number, number: number, type: number, depth: number): number {
     const start = at;
     at = this.#skip(at, number, type, depth);
-    this.#bytes += UNKNOWN.bytes + Math.min(at, this.#data.length) - start;
+    this.#bytes += UNKNOWN.bytes + this.#copied(Math.min(at, this.#data.length) - start);
     this.#ns += UNKNOWN.ns;
     this.#views = true;
     return at;
@@ -192,7 +193,7 @@ export class MessageCost {
         return this.#text(at);
       case Read.bytes: {
         const length = this.#length(at);
-        this.#bytes += length;
+        this.#bytes += this.#copied(length);
         this.#ns += length >> 1;
         this.#views = true;
         return this.#at + length;
@@ -218,6 +219,11 @@ export class MessageCost {
           : this.#message(field.message!, at, at + length, depth + 1, false, earlier);
       }
     }
+  }
+
+  /** How many of a value's bytes are copied: long ones stay where they are, and were counted. */
+  #copied(length: number): number {
+    return isKept(length, this.#data.buffer.byteLength) ? 0 : length;
   }
 
   #text(at: number): number {

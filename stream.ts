@@ -92,8 +92,6 @@ export abstract class Stream extends Inbox implements Expirable {
    * has stopped when it is done with what it waits for.
    */
   work: PromiseLike<unknown> | undefined;
-  /** About how many bytes of memory the message takes that was decoded last. */
-  decodedBytes = 0;
   /** How long the messages are that this side sends for the method, if somebody wants to know. */
   replies: Expectation | undefined;
   readonly #role: "client" | "server";

@@ -34,7 +34,8 @@ Deno.test("a connection that holds little may begin what is little while its ser
   const [large, small] = [new HeldBytes(2 * SHARE, server), new HeldBytes(2 * SHARE, server)];
   large.change(SHARE);
   equal(server.hasRoom, false);
-  equal(large.wholeHasRoom, false);
+  equal(large.full, server);
+  equal(server.full, server);
   equal(large.mayBegin(() => 1), false);
   equal(small.mayBegin(() => SHARE), true);
   equal(small.mayBegin(() => SHARE + 1), false);
@@ -64,9 +65,7 @@ Deno.test("those who wait are told in turn, each when the one before has done", 
   const server = new HeldBytes(10);
   const told: string[] = [];
   server.change(10);
-  const waits = ["first", "second"].map((name) =>
-    new HeldBytes(10, server).wait(() => void told.push(name))
-  );
+  const waits = ["first", "second"].map((name) => server.wait(() => void told.push(name)));
   deepEqual(told, []);
   server.change(-1);
   server.change(-1);
@@ -80,8 +79,8 @@ Deno.test("whoever has waited tells the next one, if there is still room", () =>
     const server = new HeldBytes(10);
     const told: string[] = [];
     server.change(10);
-    const first = new HeldBytes(10, server).wait(() => void told.push("first"));
-    const second = new HeldBytes(10, server).wait(() => void told.push("second"));
+    const first = server.wait(() => void told.push("first"));
+    const second = server.wait(() => void told.push("second"));
     server.change(-1);
     deepEqual(told, ["first"]);
     server.change(taken);
@@ -92,7 +91,7 @@ Deno.test("whoever has waited tells the next one, if there is still room", () =>
 });
 
 Deno.test("nobody is told while there is no room", () => {
-  const held = new HeldBytes(10, new HeldBytes(10));
+  const held = new HeldBytes(10);
   held.change(15);
   let told = 0;
   const over = held.wait(() => void told++);
@@ -110,7 +109,7 @@ Deno.test("a server hears that somebody waits", () => {
   const server = new HeldBytes(10);
   let heard = 0;
   server.onAwaited = () => void heard++;
-  const over = new HeldBytes(10, server).wait(() => {});
+  const over = server.wait(() => {});
   equal(heard, 1);
   equal(server.awaited, true);
   over();

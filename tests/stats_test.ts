@@ -32,8 +32,10 @@ Deno.test("stats() count calls and bytes alike on both sides", async () => {
     queuedBytes: 0,
     heldBytes: 0,
   });
+  ok(far.heldBytes > 0 && far.heldBytes < 1_000, "the handler has its request");
   deepEqual({ ...far, bytesSent: near.bytesReceived, bytesReceived: near.bytesSent }, {
     ...near,
+    heldBytes: far.heldBytes,
     bytesSent: near.bytesReceived,
     bytesReceived: near.bytesSent,
   });

@@ -3,6 +3,7 @@
 
 import { equal, ok } from "node:assert/strict";
 import { decodeResponse } from "../../envelope.ts";
+import { encodeFrame, FrameFlag, FrameType } from "../../framing.ts";
 import { RawPeer, requestData } from "../raw_peer.ts";
 import { Victim } from "./victim.ts";
 
@@ -38,11 +39,15 @@ async function settled(victim: Victim): Promise<number> {
   return held;
 }
 
-const handlers = { "at once": [], "with a promise": ["0"], "after 20 ms": ["20"] };
+const handlers = {
+  "at once": {},
+  "with a promise": { delayMs: 0 },
+  "after 20 ms": { delayMs: 20 },
+};
 
-for (const [when, args] of Object.entries(handlers)) {
+for (const [when, options] of Object.entries(handlers)) {
   Deno.test(`replies of 4 MiB that are made ${when}, and nobody reads, cost what a connection may hold`, async () => {
-    await using victim = await Victim.start(...args);
+    await using victim = await Victim.start(options);
     using peer = await RawPeer.connect(victim.path);
     const asking = ask(peer, 500);
     const held = await settled(victim);
@@ -60,3 +65,69 @@ for (const [when, args] of Object.entries(handlers)) {
     equal((await victim.report()).heldBytes, 0);
   });
 }
+
+Deno.test("requests of calls that wait cost what a connection may hold, and the rest is not read", async () => {
+  await using victim = await Victim.start();
+  using peer = await RawPeer.connect(victim.path);
+  // A field that Sleep does not know is kept with the message, for as long as the handler has it.
+  const payload = new Uint8Array(MIB);
+  payload.set([8, 0x80, 0xdd, 0xdb, 1, 0x7a]); // an hour
+  const rest = MIB - 9;
+  payload.set([rest & 127 | 128, rest >> 7 & 127 | 128, rest >> 14], 6);
+  const sleep = requestData({ method: "Sleep", payload });
+  let sent = 0;
+  const sending = (async () => {
+    for (let i = 0; i < 200; i++, sent++) await peer.send({ streamId: 2 * i + 1, data: sleep });
+  })().catch(() => {});
+  const held = await settled(victim);
+  ok(held > 60 * MIB && held < (64 + 2) * MIB, `${held} bytes are held`);
+  ok(sent < 70, `${sent} requests were taken`);
+  victim.check(2 * (64 + 2) * MIB);
+  peer[Symbol.dispose]();
+  await sending;
+  await until(async () => (await victim.report()).callsInFlight === 1);
+  await until(async () => (await victim.report()).external < 32 * MIB);
+});
+
+Deno.test("40 peers that read nothing cost what a server may hold, and others are answered", async () => {
+  await using victim = await Victim.start({ delayMs: 20 });
+  const peers = await Promise.all(Array.from({ length: 40 }, () => RawPeer.connect(victim.path)));
+  const asking = peers.map((peer) => ask(peer, 100));
+  const held = await settled(victim); // a client is answered meanwhile, again and again
+  // Each connection may have one call that is small as far as is known.
+  ok(held <= (512 + 40 * 4) * MIB, `${held} bytes are held`);
+  victim.check(2 * 512 * MIB);
+  for (const peer of peers) peer[Symbol.dispose]();
+  await Promise.all(asking);
+  // Handlers hold their requests until they settle.
+  await until(async () => (await victim.report()).heldBytes === 0);
+  equal((await victim.report()).connections, 1);
+});
+
+Deno.test("20 peers that send messages without bytes cost what connectionQueueBytes says", async () => {
+  await using victim = await Victim.start({ holds: true, limits: { stallTimeoutMs: 0 } });
+  const peers = await Promise.all(Array.from({ length: 20 }, () => RawPeer.connect(victim.path)));
+  const none = encodeFrame({
+    streamId: 1,
+    type: FrameType.Data,
+    flags: 0,
+    data: new Uint8Array(0),
+  });
+  const many = new Uint8Array(1_000 * none.length);
+  for (let at = 0; at < many.length; at += none.length) many.set(none, at);
+  const sending = peers.map(async (peer) => {
+    try {
+      const data = requestData({ method: "Chat" });
+      await peer.send({ streamId: 1, flags: FrameFlag.RemoteOpen | FrameFlag.NoData, data });
+      for (;;) await peer.sendBytes(many);
+    } catch {
+      // The test has closed it.
+    }
+  });
+  const held = await settled(victim);
+  ok(held > 20 * 7 * MIB && held < 20 * 9 * MIB, `${held} bytes are held`);
+  victim.check(20 * 2 * 8 * MIB);
+  for (const peer of peers) peer[Symbol.dispose]();
+  await Promise.all(sending);
+  await until(async () => (await victim.report()).connections === 1);
+});

@@ -13,57 +13,10 @@ import { Code } from "../../status.ts";
 import { SocketFolder } from "../fixture.ts";
 import { RawPeer, RawServer, requestData } from "../raw_peer.ts";
 import { Child } from "./child.ts";
-import type { Report } from "./server.ts";
+import { Victim } from "./victim.ts";
 
 const KIB = 1 << 10;
 const MIB = 1 << 20;
-
-/** A server in a process of its own, and what it has grown to. */
-class Victim implements AsyncDisposable {
-  readonly path: string;
-  readonly child: Child;
-  readonly #socket: SocketFolder;
-  #before = 0;
-
-  private constructor(socket: SocketFolder, child: Child) {
-    this.#socket = socket;
-    this.path = socket.path;
-    this.child = child;
-  }
-
-  static async start(): Promise<Victim> {
-    const socket = new SocketFolder();
-    const victim = new Victim(socket, await Child.start("server.ts", [socket.path]));
-    // What is loaded and compiled at the first call is not the peer's doing.
-    await using client = await connect({ path: victim.path });
-    const service = client.service(TestService);
-    for (let i = 0; i < 200; i++) await service.echo({ text: "x" });
-    await victim.report();
-    victim.#before = victim.child.footprint.rss;
-    return victim;
-  }
-
-  /** Asks through a fresh client. */
-  async report(): Promise<Report> {
-    // Long enough for a machine that is busy with other tests, and a Deno whose cache is empty.
-    const timeoutMs = 60_000;
-    await using client = await connect({ path: this.path }, { timeoutMs });
-    const { text } = await client.service(TestService).echo({ text: "report" }, { timeoutMs });
-    return JSON.parse(text);
-  }
-
-  /** Fails if the server was ever larger than it was at first by more than so many bytes. */
-  check(bound: number): void {
-    const grown = this.child.footprint.peak - this.#before;
-    if (Deno.env.has("TTRPC_FIGURES")) console.log(`${(grown / MIB).toFixed(1)} MiB`);
-    ok(grown <= bound, `the server has grown by ${grown} bytes, and ${bound} are allowed`);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.child[Symbol.asyncDispose]();
-    this.#socket[Symbol.dispose]();
-  }
-}
 
 /** Frames that open streams, or try to. */
 function requests(first: number, count: number, frame: Uint8Array): Uint8Array {
@@ -275,29 +228,6 @@ Deno.test("oversized frames without end are skipped, not stored", async () => {
   ok(await drained > 10 * HEADER_LENGTH);
 });
 
-Deno.test("calls that wait keep their requests, replies that nobody reads wait: so many, so long", async () => {
-  await using victim = await Victim.start();
-  using peer = await RawPeer.connect(victim.path);
-  // A field that Sleep does not know is kept with the message, for as long as the handler has it.
-  const payload = new Uint8Array(MIB);
-  payload.set([8, 128, 128, 128, 8, 0x7a]);
-  const rest = MIB - 9;
-  payload.set([rest & 127 | 128, rest >> 7 & 127 | 128, rest >> 14], 6);
-  const sleep = requestData({ method: "Sleep", payload });
-  for (let i = 0; i < 100; i++) await peer.send({ streamId: 2 * i + 1, data: sleep });
-  await until(async () => (await victim.report()).callsInFlight === 101);
-  victim.check(100 * 2 * MIB + 64 * MIB);
-
-  // Each reply is made before it is known that it has to wait.
-  const produce = requestData({ method: "Produce", payload: new Uint8Array([8, 128, 128, 64]) });
-  for (let i = 100; i < 200; i++) await peer.send({ streamId: 2 * i + 1, data: produce });
-  await until(async () => (await victim.report()).callsInFlight > 190);
-  victim.check(100 * 2 * MIB + 100 * 2 * MIB + 128 * MIB);
-  peer[Symbol.dispose]();
-  await until(async () => (await victim.report()).callsInFlight === 1);
-  ok((await victim.report()).external < 32 * MIB, "all is given back");
-});
-
 /** Fields of two bytes that are unknown to any message. */
 function unknownFields(count: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(2 * count).map((_, at) => at % 2 === 0 ? 0x78 : 1);
@@ -333,7 +263,7 @@ function costliest(length: number): Uint8Array {
 }
 
 Deno.test("ten requests of the costliest parts cost 16 times their bytes, and 1 MiB each", async () => {
-  await using victim = await Victim.start();
+  await using victim = await Victim.start({ limits: { heldBytes: 1 << 30 } });
   using peer = await RawPeer.connect(victim.path);
   const payload = costliest(1_300_000);
   const sleep = requestData({ method: "Sleep", payload });

@@ -5,7 +5,7 @@ import { ok } from "node:assert/strict";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { SocketFolder } from "../fixture.ts";
 import { Child } from "./child.ts";
-import type { Report } from "./server.ts";
+import type { Report, VictimOptions } from "./server.ts";
 
 const MIB = 1 << 20;
 
@@ -22,10 +22,12 @@ export class Victim implements AsyncDisposable {
     this.child = child;
   }
 
-  /** @param args What the server is told beside its path. */
-  static async start(...args: string[]): Promise<Victim> {
+  static async start(options: VictimOptions = {}): Promise<Victim> {
     const socket = new SocketFolder();
-    const victim = new Victim(socket, await Child.start("server.ts", [socket.path, ...args]));
+    const victim = new Victim(
+      socket,
+      await Child.start("server.ts", [socket.path, JSON.stringify(options)]),
+    );
     // What is loaded and compiled at the first call is not the peer's doing.
     await using client = await connect({ path: victim.path });
     const service = client.service(TestService);
