@@ -10,7 +10,7 @@
 
 import { concat } from "@std/bytes/concat";
 import { Metadata } from "./metadata.ts";
-import { malformed, Reader, tooMany } from "./reader.ts";
+import { Reader, tooMany } from "./reader.ts";
 import type { Status, StatusDetail } from "./status.ts";
 import { NO_BYTES, recycle, utf8Length, varint64Length, varintLength, Writer } from "./writer.ts";
 
@@ -212,7 +212,7 @@ export function decodeRequest(data: Uint8Array): Request {
     else if (tag === Tag.metadata) {
       request.metadata ??= new Metadata();
       if (request.metadata.size === MOST_PAIRS) {
-        throw malformed(`over ${MOST_PAIRS} metadata pairs`);
+        throw tooMany(MOST_PAIRS, "metadata pairs");
       }
       readPair(reader.nested(), request.metadata);
     } else reader.skip(tag);

@@ -177,7 +177,11 @@ export class ServerConnection implements Role, CallHost {
     try {
       request = decodeRequest(data);
     } catch (error) {
-      return this.#refuse(streamId, invalid(`unmarshal request error: ${statusOf(error).message}`));
+      const { code, message } = statusOf(error);
+      const status = code === Code.RESOURCE_EXHAUSTED
+        ? { code, message: `the request has ${message}` }
+        : invalid(`unmarshal request error: ${message}`);
+      return this.#refuse(streamId, status);
     }
     const route = this.server.router.find(request.service, request.method);
     const method = typeof route === "string" ? undefined : route.method;

@@ -221,7 +221,7 @@ Deno.test("decodeRequest() takes 10,000 pairs of metadata, and not one more", ()
   };
   equal(pairs(10_000), 10_000);
   throws(() => pairs(10_001), {
-    code: Code.INVALID_ARGUMENT,
+    code: Code.RESOURCE_EXHAUSTED,
     rawMessage: "over 10000 metadata pairs",
   });
 });

@@ -251,6 +251,15 @@ Deno.test("a Request that cannot be read has used up its id", async () => {
   ]);
 });
 
+Deno.test("a Request of too many parts is answered with how many there may be", async () => {
+  await using bed = new Bed();
+  const pairs = new Uint8Array(2 * 10_001).map((_, at) => at % 2 === 0 ? 0x2a : 0);
+  await bed.send({ streamId: 1, type: FrameType.Request, data: pairs });
+  deepEqual(bed.answers(), [
+    [1, Code.RESOURCE_EXHAUSTED, "the request has over 10000 metadata pairs"],
+  ]);
+});
+
 Deno.test("what the server does not have is answered with its name", async () => {
   await using bed = new Bed();
   await bed.request(1, { service: "pkg.No" });

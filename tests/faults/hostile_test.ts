@@ -178,7 +178,7 @@ Deno.test("giant metadata cost their multiple once, and too many pairs are refus
   for (const [at, [metadata, refused]] of giants.entries()) {
     await peer.request(2 * at + 1, { method: "Nothing", metadata });
     const { status } = decodeResponse((await peer.receive())!.data);
-    equal(status?.code, refused ? Code.INVALID_ARGUMENT : undefined);
+    equal(status?.code, refused ? Code.RESOURCE_EXHAUSTED : undefined);
   }
   victim.check(128 * MIB);
   const { heap } = await victim.report();
