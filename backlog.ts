@@ -13,7 +13,7 @@
  * @module
  */
 
-import type { HeldBytes } from "./held_bytes.ts";
+import { type HeldBytes, SHARE } from "./held_bytes.ts";
 import type { Limits } from "./limits.ts";
 
 /** Bytes that may be read of a peer which is gone: more than the buffers of a socket hold. */
@@ -56,7 +56,13 @@ export class Backlog<Queue extends Waiting = Waiting> {
 
   /** Whether the connection should not read on. */
   get full(): boolean {
-    return this.#bytes >= this.#limits.connectionQueueBytes + this.#ahead + this.#extra;
+    return this.#bytes >= this.#limit + this.#ahead + this.#extra;
+  }
+
+  /** What may wait. While the server has no room, that is little. */
+  get #limit(): number {
+    const { connectionQueueBytes } = this.#limits;
+    return this.#held?.whole?.full ? Math.min(connectionQueueBytes, SHARE) : connectionQueueBytes;
   }
 
   /** Whether the connection reads beyond its limit, to see whom it holds up. */
@@ -76,7 +82,7 @@ export class Backlog<Queue extends Waiting = Waiting> {
         this.#queues.delete(queue);
         this.#fresh.delete(queue);
       }
-      if (this.#ahead > 0 && this.#bytes < this.#limits.connectionQueueBytes) this.#ahead = 0;
+      if (this.#ahead > 0 && this.#bytes < this.#limit) this.#ahead = 0;
       if (this.#room && !this.full) this.release();
     }
   }
@@ -127,9 +133,9 @@ export class Backlog<Queue extends Waiting = Waiting> {
    * @returns Whether it may: not if too much waits already.
    */
   readAhead(): boolean {
-    const { connectionQueueBytes } = this.#limits;
-    if (this.#bytes > 1.75 * connectionQueueBytes) return false;
-    this.#ahead = this.#bytes - connectionQueueBytes + Math.ceil(connectionQueueBytes / 16);
+    const limit = this.#limit;
+    if (this.#bytes > 1.75 * limit) return false;
+    this.#ahead = this.#bytes - limit + Math.ceil(limit / 16);
     this.release();
     return true;
   }
@@ -142,9 +148,9 @@ export class Backlog<Queue extends Waiting = Waiting> {
    * @returns The streams.
    */
   *worst(idle: readonly Queue[]): Generator<Queue> {
-    const { streamQueueBytes, connectionQueueBytes } = this.#limits;
+    const { streamQueueBytes } = this.#limits;
     for (const queue of idle) {
-      if (queue.queuedBytes > streamQueueBytes || this.#bytes > connectionQueueBytes / 2) {
+      if (queue.queuedBytes > streamQueueBytes || this.#bytes > this.#limit / 2) {
         yield queue;
       }
     }

@@ -9,7 +9,7 @@
  */
 
 /** What a connection may use while its server has no room, in bytes: enough for small calls. */
-const SHARE = 1 << 16;
+export const SHARE = 1 << 16;
 
 /** How long the replies of a method are: the longest of late, which is forgotten slowly. */
 export class Expectation {

@@ -6,6 +6,7 @@
  */
 
 import type { Backlog } from "./backlog.ts";
+import type { HeldBytes } from "./held_bytes.ts";
 import type { Limits } from "./limits.ts";
 import type { Stream } from "./stream.ts";
 import type { Timers } from "./timer.ts";
@@ -17,8 +18,12 @@ export interface StallHost {
   readonly limits: Readonly<Limits>;
   /** What waits. */
   readonly backlog: Backlog<Stream>;
+  /** What its calls hold. */
+  readonly held: HeldBytes;
   /** What is being written. */
   readonly queue: WriteQueue;
+  /** Whether the connection has ended. */
+  readonly closed: boolean;
   /** The calls in flight, by id. */
   readonly streams: ReadonlyMap<number, Stream>;
   /** Whether the peer is there to read; `undefined` if that cannot be told. */
@@ -48,7 +53,7 @@ export class Stall {
 
   /** Waits until there is room for more, and sees to it that nobody waits for ever meanwhile. */
   async pause(): Promise<void> {
-    const { backlog, limits } = this.#host;
+    const { backlog, limits, held: { whole } } = this.#host;
     this.#idle = this.#idle.filter((stream) => !stream.taken);
     backlog.idle(); // from now on counts what is taken
     const relieve = this.#timers.repeat(limits.stallTimeoutMs || Infinity, () => this.#relieve());
@@ -56,7 +61,12 @@ export class Stall {
       // What a peer has sent that is gone is all there will be: no more than a socket holds.
       if (await this.#host.peerReads() === false) backlog.readToEnd();
     });
-    await backlog.room();
+    while (backlog.full && !this.#host.closed) {
+      // There may be room on the connection as soon as there is some on the server.
+      const over = whole?.full ? whole.wait(() => backlog.release()) : undefined;
+      await backlog.room();
+      over?.();
+    }
     relieve.stop();
     probe.stop();
   }

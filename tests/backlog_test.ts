@@ -2,6 +2,7 @@
 
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { Backlog, type Waiting } from "../backlog.ts";
+import { HeldBytes, SHARE } from "../held_bytes.ts";
 import { resolveLimits } from "../limits.ts";
 import { isSettled } from "./stand_ins.ts";
 
@@ -45,6 +46,27 @@ Deno.test("bytes is what waits on all streams", () => {
   one.change(-10);
   other.change(7);
   equal(backlog.bytes, 12);
+});
+
+Deno.test("what waits is held by the server, and little may wait while that has no room", () => {
+  const whole = new HeldBytes(SHARE);
+  const held = new HeldBytes(1, whole);
+  const limits = resolveLimits({ connectionQueueBytes: 3 * SHARE });
+  const backlog = new Backlog(limits, held);
+  const queue = new Queue(backlog, SHARE - 1);
+  deepEqual([held.bytes, whole.bytes, backlog.full], [0, SHARE - 1, false]);
+  whole.change(1);
+  equal(backlog.full, false);
+  queue.change(1);
+  equal(backlog.full, true);
+  whole.change(-2);
+  equal(backlog.full, false);
+  queue.change(-SHARE);
+  deepEqual([held.bytes, whole.bytes], [0, -1]);
+  const small = new Backlog(resolveLimits({ connectionQueueBytes: 10 }), held);
+  whole.change(2 * SHARE);
+  new Queue(small, 10);
+  equal(small.full, true);
 });
 
 Deno.test("full is true from the limit on", () => {

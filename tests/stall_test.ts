@@ -15,11 +15,12 @@ class Paused extends Host implements StallHost {
   readonly streams = new Map<number, Stream>();
   readonly timers = new FakeTimers();
   readonly stall: Stall;
+  closed = false;
   peer: boolean | undefined = true;
   asked = 0;
 
-  constructor(accepts: boolean, stallTimeoutMs = STALL_MS) {
-    super({ connectionQueueBytes: LIMIT, streamQueueBytes: STREAM_LIMIT, stallTimeoutMs });
+  constructor(accepts: boolean, stallTimeoutMs = STALL_MS, connectionQueueBytes = LIMIT) {
+    super({ connectionQueueBytes, streamQueueBytes: STREAM_LIMIT, stallTimeoutMs });
     this.stall = new Stall(this, this.timers, accepts);
   }
 
@@ -264,7 +265,7 @@ Deno.test("frame() drops no stream of which something was taken before another p
   unread.push(new Uint8Array(3_000));
   equal(paused.backlog.full, true);
   const pause = paused.stall.pause();
-  paused.backlog.release();
+  paused.backlog.readAhead();
   await pause;
   paused.stall.frame(3);
   equal(unread.overruns, 0);
@@ -275,7 +276,7 @@ Deno.test("frame() drops a stream of which nothing was taken before another paus
   unread.push(new Uint8Array(3_000));
   equal(paused.backlog.full, true);
   const pause = paused.stall.pause();
-  paused.backlog.release();
+  paused.backlog.readAhead();
   await pause;
   paused.stall.frame(3);
   equal(unread.overruns, 1);
@@ -313,4 +314,28 @@ Deno.test("frame() drops nothing while nobody has found a stream that is not rea
   paused.backlog.readAhead();
   paused.stall.frame(3);
   equal(unread.overruns, 0);
+});
+
+Deno.test("pause() ends when the server has room again, for which little may wait until then", async () => {
+  const paused = new Paused(true, STALL_MS, 20 * LIMIT);
+  const { whole } = paused.held;
+  paused.stream(1, 5 * LIMIT);
+  equal(paused.backlog.full, false);
+  whole!.change(1 << 30);
+  equal(paused.backlog.full, true);
+  const pause = paused.stall.pause();
+  equal(await isSettled(pause), false);
+  whole!.change(-(1 << 30));
+  await pause;
+  equal(paused.timers.running, 0);
+  equal(whole!.awaited, false);
+});
+
+Deno.test("pause() ends with the connection", async () => {
+  const paused = server();
+  paused.stream(1, LIMIT);
+  const pause = paused.stall.pause();
+  paused.closed = true;
+  paused.backlog.release();
+  await pause;
 });

@@ -86,12 +86,12 @@ export class Host implements StreamHost {
   readonly sink = new Sink();
   readonly queue: WriteQueue;
   readonly backlog: Backlog<Stream>;
-  readonly held = new HeldBytes(Infinity);
+  readonly held = new HeldBytes(Infinity, new HeldBytes(1 << 30));
   readonly forgotten: Stream[] = [];
 
   constructor(limits?: Partial<Limits>) {
     this.limits = resolveLimits(limits);
-    this.backlog = new Backlog(this.limits);
+    this.backlog = new Backlog(this.limits, this.held);
     this.queue = new WriteQueue(this.sink, (cause) => {
       throw cause;
     });

@@ -131,3 +131,26 @@ Deno.test("20 peers that send messages without bytes cost what connectionQueueBy
   await Promise.all(sending);
   await until(async () => (await victim.report()).connections === 1);
 });
+
+Deno.test("queues of 30 peers that nobody takes from are bounded for the server, too", async () => {
+  const limits = { serverHeldBytes: 32 * MIB, stallTimeoutMs: 0 };
+  await using victim = await Victim.start({ holds: true, limits });
+  const peers = await Promise.all(Array.from({ length: 30 }, () => RawPeer.connect(victim.path)));
+  const message = new Uint8Array(MIB >> 8);
+  const sending = peers.map(async (peer) => {
+    try {
+      const data = requestData({ method: "Chat" });
+      await peer.send({ streamId: 1, flags: FrameFlag.RemoteOpen | FrameFlag.NoData, data });
+      for (;;) await peer.send({ streamId: 1, type: FrameType.Data, data: message });
+    } catch {
+      // The test has closed it.
+    }
+  });
+  const held = await settled(victim);
+  // Each may have its share, and what one read brings.
+  ok(held > 31 * MIB && held < 36 * MIB, `${held} bytes are held`);
+  victim.check(2 * 36 * MIB);
+  for (const peer of peers) peer[Symbol.dispose]();
+  await Promise.all(sending);
+  await until(async () => (await victim.report()).connections === 1);
+});
