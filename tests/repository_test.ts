@@ -228,3 +228,32 @@ Deno.test("the core says what to import for protobuf-es's services", async () =>
     stderr,
   );
 });
+
+/** The names of all tests, as expressions: what is filled in may be anything. */
+async function testNames(folder: string): Promise<RegExp[]> {
+  const names: RegExp[] = [];
+  for (const [path, text] of await files(folder)) {
+    if (!path.endsWith(".ts")) continue;
+    const calls = text.matchAll(/[(,]\s*(["`])((?:(?!\1).)+)\1,\s*(?=async|\(|\{)/gs);
+    for (const [, quote, name] of calls) {
+      const fixed = quote === "`" ? name!.split(/\$\{.*?\}/s) : [name!];
+      if (fixed.join("").length < 10) continue; // would fit any name
+      const escaped = fixed.map((part) => RegExp.escape(part.replaceAll(/\\(["`])/g, "$1")));
+      names.push(new RegExp(`^${escaped.join(".*")}$`));
+    }
+  }
+  return names;
+}
+
+Deno.test("the tests that SECURITY.md names are there", async () => {
+  const text = await Deno.readTextFile(`${root}/SECURITY.md`);
+  const names = await testNames(`${root}/tests`);
+  const named: string[] = [];
+  for (const block of text.split(/\n(?:\n|- |(?=\|))/)) {
+    const tests = block.startsWith("|") ? block : block.match(/Tests?:.*/s)?.[0] ?? "";
+    const line = tests.replaceAll(/\s+/g, " ");
+    for (const [, name] of line.matchAll(/"((?:[^"]|"\w+")+)"(?=[ ,;.]|$)/g)) named.push(name!);
+  }
+  ok(named.length >= 48, `${named.length} tests are named`);
+  deepEqual(named.filter((name) => !names.some((pattern) => pattern.test(name))), []);
+});
