@@ -104,7 +104,8 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     this.idleSince = performance.now();
     this.#timers = timers;
     this.#role = role;
-    this.held = new HeldBytes(role.accepts ? limits.heldBytes : Infinity, held);
+    const most = role.accepts ? limits.heldBytes : Infinity;
+    this.held = new HeldBytes(most, held, limits.messageBytes);
     this.backlog = new Backlog(limits, this.held);
     this.#decoder = new FrameDecoder(limits.messageBytes);
     this.queue = new WriteQueue(conn, (cause) => this.#writeFailed(cause), this.held);
@@ -195,6 +196,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
         const length = await this.#conn.read(space);
         this.#frameTimeout.waiting = false;
         if (this.#closed) break;
+        this.#role.turned();
         if (length === null) {
           await this.#endOfInput();
           break;

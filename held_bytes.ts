@@ -49,18 +49,22 @@ export class HeldBytes {
   /** What these are a part of. */
   readonly whole: HeldBytes | undefined;
   readonly #limit: number;
+  readonly #replyBytes: number;
   readonly #waiting = new Set<() => void>();
   /** Called when somebody waits for room. */
   onAwaited: (() => void) | undefined;
   #bytes = 0;
   #expected = 0;
+  #soon = 0; // calls that have just begun
 
   /**
    * @param limit The most bytes to be held when something more is begun.
    * @param whole What these are a part of.
+   * @param replyBytes How long the reply to a call can be that has just begun.
    */
-  constructor(limit: number, whole?: HeldBytes) {
+  constructor(limit: number, whole?: HeldBytes, replyBytes = 0) {
     this.#limit = limit;
+    this.#replyBytes = replyBytes;
     this.whole = whole;
   }
 
@@ -69,9 +73,13 @@ export class HeldBytes {
     return this.#bytes;
   }
 
+  get #sum(): number {
+    return this.#bytes + this.#expected + this.#soon * this.#replyBytes;
+  }
+
   /** Whether there is room for more. */
   get hasRoom(): boolean {
-    return this.#bytes + this.#expected < this.#limit;
+    return this.#sum < this.#limit;
   }
 
   /** What has no room, if something has not: these, or what they are a part of. */
@@ -92,7 +100,7 @@ export class HeldBytes {
    */
   mayBegin(bytes: () => number): boolean {
     if (!this.hasRoom) return false;
-    return !this.whole?.full || this.#bytes + this.#expected + bytes() <= SHARE;
+    return !this.whole?.full || this.#sum + bytes() <= SHARE;
   }
 
   /** So many more bytes are held; fewer, if that is negative. */
@@ -100,6 +108,19 @@ export class HeldBytes {
     this.#bytes += bytes;
     this.whole?.change(bytes);
     if (bytes < 0) this.#tell();
+  }
+
+  /** A call has begun, and may be answered soon. */
+  begin(): void {
+    this.#soon++;
+    this.whole?.begin();
+  }
+
+  /** So many of these calls were answered, or are taken not to be soon. */
+  begun(calls: number): void {
+    this.#soon -= calls;
+    this.whole?.begun(calls);
+    this.#tell();
   }
 
   /** So many more bytes are expected; fewer, if that is negative. */

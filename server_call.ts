@@ -54,6 +54,8 @@ export class ServerCall extends Stream {
   refusal: Status | undefined;
   /** The bytes that its request holds, once its handler waits for something. */
   heldBytes = 0;
+  /** The turn of its connection in which it has begun and was not answered yet; else zero. */
+  turn = 0;
   /** The bytes that its reply is expected to hold, until it is made. */
   expectedBytes = 0;
   readonly #host: CallHost;

@@ -52,6 +52,8 @@ export interface ServerHost extends ServerKeeper {
 
 /** Replies that are shorter are not worth being expected, in bytes. */
 const LITTLE_BYTES = 1 << 12;
+/** After how many milliseconds a turn of the event loop is over, if nothing else tells. */
+const TURN_MS = 50;
 /** How often it is looked which calls take long, in milliseconds, and after how many looks they do. */
 const DOUBT_MS = 100;
 const KNOWN_LOOKS = 10;
@@ -73,11 +75,14 @@ export class ServerConnection implements Role, CallHost {
   readonly #refused = new Map<number, ServerCall>();
   /** Settle when these have ended. */
   readonly #refusing = new Set<Promise<void>>();
-  /** Calls that have begun in this turn of the event loop, and wait for something. */
+  /** Those of them whose replies may be long. */
   #begun: ServerCall[] = [];
   /** Calls that have not answered yet, and whose replies are likely to be long. */
   readonly #expecting = new Map<ServerCall, { looks: number }>();
   #doubt: Timer | undefined;
+  #turn = 1; // of the event loop
+  #turning: Timer | undefined;
+  #soon = 0; // calls that have begun in it, and were not answered yet
   #running = 0; // handlers, also of calls that are over
   #lastId = 0;
   #unnamed = 0; // refused calls whose id is another one's, too
@@ -132,16 +137,17 @@ export class ServerConnection implements Role, CallHost {
   }
 
   get begins(): boolean {
-    return this.#begun.length > 0;
+    return this.#soon > 0;
   }
 
   turned(): void {
+    if (this.#soon === 0) return;
+    this.connection.held.begun(this.#soon);
+    this.#soon = 0;
+    const turn = this.#turn++;
     for (const call of this.#begun) {
-      if (call.expectedBytes === 0) continue; // its reply was made
-      const { bytes } = call.replies!;
-      if (bytes < LITTLE_BYTES || this.connection.closed) this.#expect(call, 0);
-      else {
-        this.#expect(call, bytes);
+      if (call.turn === turn && !this.connection.closed) {
+        this.#expect(call, call.replies!.bytes);
         this.#expecting.set(call, { looks: 0 });
       }
     }
@@ -219,9 +225,27 @@ export class ServerConnection implements Role, CallHost {
     const bytes = call.method.clientStreaming ? 0 : Math.max(payload.length, call.decodedBytes);
     call.heldBytes = bytes + metadataBytes(metadata);
     this.connection.held.change(call.heldBytes);
-    if (!call.replies) return; // the reply was made, and waits
-    this.#expect(call, this.server.limits.messageBytes);
-    if (this.#begun.push(call) === 1) setImmediate(() => this.turned());
+    // The reply may be made already, and wait; or there is nobody any more to send it to.
+    if (!call.replies || this.connection.closed) return;
+    call.turn = this.#turn;
+    this.#soon++;
+    this.connection.held.begin();
+    if (call.replies.bytes >= LITTLE_BYTES) this.#begun.push(call);
+    // Usually the next read tells that a turn has passed, which costs nothing.
+    this.#turning ??= this.server.timers.start(TURN_MS, () => {
+      this.#turning = undefined;
+      this.turned();
+    });
+  }
+
+  /** The reply to a call was made, or there will be none. */
+  #answered(call: ServerCall): void {
+    if (call.turn === this.#turn) {
+      this.#soon--;
+      this.connection.held.begun(1);
+    }
+    call.turn = 0;
+    if (call.expectedBytes > 0) this.#expect(call, 0);
   }
 
   #expect(call: ServerCall, bytes: number): void {
@@ -273,7 +297,7 @@ export class ServerConnection implements Role, CallHost {
         result = undefined; // the reply may wait for long
         call.replies?.learn(bytes.length);
         call.replies = undefined;
-        this.#expect(call, 0);
+        this.#answered(call);
         if (call.congested) await call.room(bytes.length);
         if (call.status) return;
         if (call.sizes) call.sizes.sent += bytes.length;
@@ -286,9 +310,10 @@ export class ServerConnection implements Role, CallHost {
     } finally {
       // A handler counts until it has settled, be its call over before that.
       const { work } = call;
-      const settled = () => this.#settled(call);
-      if (handler && call.status !== OK && work) work.then(settled, settled);
-      else if (handler) settled();
+      if (handler && call.status !== OK && work) {
+        const settled = () => this.#settled(call);
+        work.then(settled, settled);
+      } else if (handler) this.#settled(call);
     }
   }
 
@@ -296,10 +321,10 @@ export class ServerConnection implements Role, CallHost {
   #settled(call: ServerCall): void {
     this.#running--;
     this.server.running--;
-    call.ignore();
-    this.connection.held.change(-call.heldBytes);
+    if (call.status !== OK) call.ignore();
+    if (call.heldBytes > 0) this.connection.held.change(-call.heldBytes);
     call.heldBytes = 0;
-    this.#expect(call, 0);
+    this.#answered(call);
   }
 
   /** Ends the connection when it has had no call for so long. */
@@ -411,7 +436,9 @@ export class ServerConnection implements Role, CallHost {
 
   ended(failure: Status | undefined): void {
     for (const call of [...this.#refused.values()]) call.end(failure ?? ENDED);
+    this.turned();
     for (const call of [...this.#expecting.keys()]) this.#expect(call, 0);
+    this.#turning?.stop();
     if (failure) this.server.report(statusError(failure));
     this.server.disconnected(this);
   }
@@ -455,8 +482,9 @@ function deadlineOf(request: Request | undefined, connection: Connection): numbe
 
 /** About what metadata take in memory. */
 function metadataBytes(metadata: Metadata | undefined): number {
+  if (!metadata) return 0;
   let bytes = 0;
-  for (const [key, value] of metadata ?? []) bytes += PAIR_BYTES + 2 * (key.length + value.length);
+  for (const [key, value] of metadata) bytes += PAIR_BYTES + 2 * (key.length + value.length);
   return bytes;
 }
 

@@ -116,6 +116,26 @@ Deno.test("a server hears that somebody waits", () => {
   equal(server.awaited, false);
 });
 
+Deno.test("a call that has just begun counts for the longest reply, until it is answered", () => {
+  const server = new HeldBytes(100, undefined, 10);
+  const held = new HeldBytes(25, server, 10);
+  held.begin();
+  held.begin();
+  equal(held.mayBegin(never), true);
+  held.begin();
+  equal(held.mayBegin(never), false);
+  equal(held.bytes, 0);
+  let told = 0;
+  const over = held.wait(() => void told++);
+  held.begun(1);
+  equal(told, 1);
+  over();
+  for (let i = 0; i < 8; i++) server.begin();
+  deepEqual([held.hasRoom, held.full], [true, server]);
+  held.begun(2);
+  equal(held.full, undefined);
+});
+
 Deno.test("the first replies may be as long as they can be, the next ones as the longest of late", () => {
   const replies = new Expectation(1_000);
   deepEqual([replies.bytes, replies.known], [1_000, false]);

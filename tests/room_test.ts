@@ -382,3 +382,79 @@ testEverywhere("metadata of calls in flight are held with them", async (place) =
   await client[Symbol.asyncDispose]();
   await server.shutdown();
 });
+
+testEverywhere(
+  "whatever becomes of calls, the room that they took is given back",
+  async (place) => {
+    const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+    let turns = 0;
+    let easy = false;
+    let working = 0;
+    /** Ends in each way that a handler can. */
+    const work = async (signal: AbortSignal) => {
+      const way = easy ? 1 : turns++ % 6;
+      working++;
+      try {
+        return await end(way, signal);
+      } finally {
+        working--;
+      }
+    };
+    const end = async (way: number, signal: AbortSignal) => {
+      if (way === 0) throw new RpcError(Code.NOT_FOUND, "no");
+      if (way === 1) await undefined;
+      if (way === 2) await wait(2);
+      if (way === 3) await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      if (way === 4) await wait(10); // heeds nothing
+      if (way === 5) return undefined as unknown as Uint8Array; // no message
+      return new Uint8Array(10_000);
+    };
+    const handlers: Handlers = {
+      one: (_, { signal }) => work(signal),
+      up: async (messages, { signal }) => {
+        if (turns % 2 === 0) { for await (const _ of messages) { /* takes all */ } }
+        return await work(signal);
+      },
+      async *down(_, { signal }) {
+        yield await work(signal);
+        yield await work(signal);
+      },
+      async *both(messages, { signal }) {
+        for await (const _ of messages) yield await work(signal);
+      },
+    };
+    // The room is that of one reply, so that any that is not given back is missed.
+    const limits = { heldBytes: 64 * KIB, serverHeldBytes: 128 * KIB, messageBytes: 64 * KIB };
+    const server = serveBytes(place, handlers, limits);
+    for (let round = 0; round < 4; round++) {
+      const client = await connect(await place.dial(), { limits });
+      const service = client.service(Bytes);
+      const message = new Uint8Array(20_000);
+      const calls = Array.from({ length: 12 }, async (_, i) => {
+        const abort = new AbortController();
+        const options = { timeoutMs: 5 + i, signal: abort.signal };
+        if (i % 3 === 0) setTimeout(() => abort.abort(), i);
+        await service.one(message, options).catch(() => {});
+        await service.up([message, message], options).catch(() => {});
+        for await (const _ of service.down(message, options)) if (i % 2 === 0) break;
+      }).map((call) => call.catch(() => {}));
+      const streams = Array.from({ length: 4 }, async (_, i) => {
+        for await (const _ of service.both([message, X], { timeoutMs: 10 + i })) { /* takes all */ }
+      }).map((call) => call.catch(() => {}));
+      if (round === 1) setTimeout(() => client.close(), 5);
+      await Promise.all([...calls, ...streams]);
+      await client[Symbol.asyncDispose]();
+    }
+    await until(() => working + server.stats().heldBytes === 0, "the end of all");
+    easy = true;
+    const client = await connect(await place.dial(), { limits });
+    const calls = Array.from(
+      { length: 10 },
+      () => client.service(Bytes).one(new Uint8Array(60_000)),
+    );
+    await soon(Promise.all(calls), "room for calls");
+    await client[Symbol.asyncDispose]();
+    await server.shutdown();
+    equal(server.stats().heldBytes, 0);
+  },
+);
