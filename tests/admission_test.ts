@@ -90,13 +90,34 @@ Deno.test("what is begun in this turn is waited for until the next one", async (
   deepEqual(bed.taken, ["first"]);
 });
 
+Deno.test("a handler that answers without the event loop is not waited for longer", async () => {
+  for (const [hops, turns] of [[3, 0], [20, 1]] as const) {
+    const bed = new Bed();
+    bed.begins = true;
+    bed.held.expect(10);
+    bed.keep("first");
+    bed.keep("second");
+    void (async () => {
+      for (let i = 0; i < hops && bed.begins; i++) await undefined;
+      if (!bed.begins) return;
+      bed.begins = false;
+      bed.held.expect(-10);
+    })();
+    await bed.admission.release();
+    equal(bed.turns, turns);
+    deepEqual(bed.taken, ["first", "second"]);
+  }
+});
+
 Deno.test("a frame that is taken late says when it came", async () => {
   const bed = new Bed();
   const before = performance.now();
   bed.held.change(10);
   let arrival: number | undefined;
-  bed.admission.keep(1, NONE, () => arrival = bed.admission.arrival);
+  bed.admission.keep(1, NONE, () => {});
   const after = performance.now();
+  while (performance.now() === after) await settle();
+  bed.admission.keep(1, NONE, () => arrival = bed.admission.arrival);
   const released = bed.admission.release();
   bed.held.change(-10);
   await released;
@@ -140,6 +161,9 @@ Deno.test("a long frame that waits keeps what was paid for it", async () => {
   await bed.admission.release();
   equal(bed.server.bytes, 0);
   deepEqual(bed.asked, [[1, true]]);
+  bed.keep("second"); // for which nothing is paid
+  await bed.admission.release();
+  deepEqual(bed.asked, [[1, true], [1, false]]);
 });
 
 Deno.test("drop() gives back what was paid, and ends the wait", async () => {

@@ -46,6 +46,15 @@ Deno.test("a connection that holds little may begin what is little while its ser
   equal(large.mayBegin(never), true);
 });
 
+Deno.test("what is expected counts for the server as well", () => {
+  const server = new HeldBytes(10);
+  const held = new HeldBytes(20, server);
+  held.expect(10);
+  equal(held.full, server);
+  held.expect(-1);
+  equal(held.full, undefined);
+});
+
 Deno.test("what has a limit of its own counts for the server only", () => {
   const server = new HeldBytes(10);
   const held = new HeldBytes(10, server);

@@ -278,3 +278,95 @@ Deno.test("keep() sees the messages of a long queue that was cut", () => {
   deepEqual(rest.map(([byte]) => byte), [1, 2, 3, 4, 5]);
   for (const { buffer } of rest) equal(buffer.byteLength, 5);
 });
+
+Deno.test("messages that come one by one share memory, up to 4 KiB or 512 of them", () => {
+  for (
+    const [length, together] of [[1, 512], [7, 512], [100, 40], [300, 13], [4_096, 1]] as const
+  ) {
+    const inbox = new Inbox();
+    for (let i = 0; i < 2_000; i++) {
+      for (const part of borrowed(new Array(length).fill(i & 0xff).slice(0, 1_024))) {
+        // Long ones are parts of a buffer, too, of which they are less than half.
+        const message = length > 1_024 ? new Uint8Array(3 * length).subarray(0, length) : part;
+        inbox.push(message);
+      }
+      inbox.keep();
+    }
+    const lengths = new Map<ArrayBufferLike, number>();
+    for (let i = 0; i < 2_000; i++) {
+      const { buffer } = inbox.take();
+      lengths.set(buffer, (lengths.get(buffer) ?? 0) + 1);
+    }
+    const most = Math.max(...lengths.values());
+    equal(most, together, `of ${length} bytes`);
+    for (const buffer of lengths.keys()) {
+      ok(buffer.byteLength <= Math.max(2 * 4_096, length), `${buffer.byteLength} bytes`);
+    }
+  }
+});
+
+Deno.test("what was kept before is joined only if both are short", () => {
+  const inbox = filled(...borrowed([1]));
+  inbox.keep();
+  inbox.push(new Uint8Array(12_000).subarray(0, 4_095));
+  inbox.keep();
+  inbox.push(new Uint8Array(12_000).subarray(0, 1));
+  inbox.keep();
+  const [first, second, third] = [inbox.take(), inbox.take(), inbox.take()];
+  equal(first.buffer, second.buffer);
+  equal(first.buffer.byteLength, 4_096);
+  equal(third.buffer.byteLength, 1);
+});
+
+Deno.test("whatever is pushed, kept and taken, each message is taken once, in order, and stays", () => {
+  let seed = 1;
+  const random = (below: number) => {
+    seed = (Math.imul(seed, 1_103_515_245) + 12_345) & 0x7fffffff;
+    return (seed >> 8) % below;
+  };
+  for (let round = 0; round < 40; round++) {
+    const inbox = new TestInbox();
+    const waiting: number[][] = [];
+    const taken: [Uint8Array, number[]][] = [];
+    for (let step = 0; step < 600; step++) {
+      const way = random(10);
+      if (way < 5) {
+        for (let i = random(6); i >= 0; i--) {
+          const length = [0, 1, 3, 60, 700, 5_000][random(random(6) + 1)]!;
+          const bytes = Array.from({ length }, () => random(256));
+          const own = random(4) === 0;
+          const space = new Uint8Array(own ? length : 3 * length + 10);
+          space.set(bytes);
+          inbox.push(space.subarray(0, length));
+          waiting.push(bytes);
+        }
+      } else if (way < 8) inbox.keep();
+      else {
+        for (let i = random(round < 20 ? 12 : 4); i >= 0 && inbox.ready; i--) {
+          taken.push([inbox.take(), waiting.shift()!]);
+        }
+      }
+      equal(inbox.ready, waiting.length > 0);
+    }
+    const length = waiting.reduce((sum, bytes) => sum + bytes.length, 0);
+    equal(inbox.queuedBytes, length + OVERHEAD * waiting.length);
+    while (inbox.ready) taken.push([inbox.take(), waiting.shift()!]);
+    equal(waiting.length, 0);
+    for (const [message, bytes] of taken) deepEqual([...message], bytes);
+  }
+});
+
+Deno.test("what has waited long shares memory also after a long queue was cut", () => {
+  const inbox = new Inbox();
+  for (let i = 0; i < 1_100; i++) inbox.push(message(i & 0xff, 0)); // of their own
+  inbox.keep();
+  for (let i = 0; i < 1_050; i++) inbox.take();
+  for (let i = 0; i < 3; i++) {
+    for (const part of borrowed([i])) inbox.push(part);
+    inbox.keep();
+  }
+  for (let i = 0; i < 49; i++) inbox.take();
+  const [last, ...rest] = [inbox.take(), inbox.take(), inbox.take(), inbox.take()];
+  deepEqual(rest.map(([byte]) => byte), [0, 1, 2]);
+  for (const { buffer } of rest) equal(buffer, last!.buffer);
+});
