@@ -146,10 +146,11 @@ export class ServerConnection implements Role, CallHost {
     this.#soon = 0;
     const turn = this.#turn++;
     for (const call of this.#begun) {
-      if (call.turn === turn && !this.connection.closed) {
-        this.#expect(call, call.replies!.bytes);
-        this.#expecting.set(call, { looks: 0 });
-      }
+      if (call.turn !== turn || this.connection.closed) continue;
+      const { bytes } = call.replies!; // as is known by now
+      if (bytes < LITTLE_BYTES) continue;
+      this.#expect(call, bytes);
+      this.#expecting.set(call, { looks: 0 });
     }
     this.#begun = [];
     if (this.#expecting.size > 0) {

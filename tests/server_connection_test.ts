@@ -1,5 +1,6 @@
 // A server's side of one connection, frame by frame, without a socket.
 
+import { concat } from "@std/bytes/concat";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { bytesCodec } from "../codec.ts";
 import { decodeResponse, type Request, responseLength } from "../envelope.ts";
@@ -102,8 +103,9 @@ class Bed implements ServerHost {
     await this.send({ streamId, flags, data: new Uint8Array(bytes) });
   }
 
-  async send(frame: Partial<Frame>): Promise<void> {
-    this.conn.feed(frameBytes(frame));
+  async send(...frames: (Partial<Frame> | Uint8Array)[]): Promise<void> {
+    const bytes = frames.map((frame) => frame instanceof Uint8Array ? frame : frameBytes(frame));
+    this.conn.feed(concat(bytes)); // with one read
     await settle();
   }
 
@@ -258,6 +260,53 @@ Deno.test("a Request of too many parts is answered with how many there may be", 
   deepEqual(bed.answers(), [
     [1, Code.RESOURCE_EXHAUSTED, "the request has over 10000 metadata pairs"],
   ]);
+});
+
+Deno.test("a method that has answered shortly is expected to do so, also where calls began before", async () => {
+  const gate = Promise.withResolvers<void>();
+  let calls = 0;
+  await using bed = new Bed({
+    async get(bytes) {
+      if (calls++ > 0) await gate.promise;
+      return bytes;
+    },
+  });
+  const both = [1, 3].map((streamId) =>
+    frameBytes({
+      streamId,
+      type: FrameType.Request,
+      data: requestData({ service: "pkg.Svc", method: "Get" }),
+    })
+  );
+  await bed.send(...both);
+  equal(bed.answers().length, 1);
+  await bed.timers.pass(1_000);
+  equal(bed.timers.running, 0);
+  gate.resolve();
+  await settle();
+  equal(bed.answers().length, 1);
+  equal(bed.held.bytes, 0);
+});
+
+Deno.test("calls that take long are expected to go on so", async () => {
+  await using bed = new Bed({ get: NEVER }, {
+    limits: { heldBytes: 1 << 20, messageBytes: 1 << 20 },
+  });
+  const begun: number[] = [];
+  for (let streamId = 1; streamId <= 19; streamId += 2) {
+    bed.conn.feed(frameBytes({
+      streamId,
+      type: FrameType.Request,
+      data: requestData({ service: "pkg.Svc", method: "Get" }),
+    }));
+  }
+  for (let ms = 0; ms < 2_000; ms += 100) {
+    begun.push(bed.streams.size);
+    await bed.timers.pass(100);
+  }
+  ok(begun[1] === 1 && begun[4]! < 10, `${begun}`);
+  equal(begun.at(-1), 10, `${begun}`);
+  equal(bed.timers.running, 0);
 });
 
 Deno.test("what the server does not have is answered with its name", async () => {
