@@ -17,6 +17,8 @@ export interface AdmissionHost {
   readonly closed: boolean;
   /** Whether the peer is there to read; `undefined` if that cannot be told. */
   peerReads(): Promise<boolean | undefined>;
+  /** Hands out the frames that came with the one that was kept. */
+  resume(): void;
   /** Ends the connection because of an error. */
   fail(cause: unknown): void;
 }
@@ -45,23 +47,24 @@ const HOPS = 8;
 /** How often a peer is asked whether it is still there, in milliseconds. */
 const PROBE_MS = 1_000;
 
+/** A frame that waits. */
 interface KeptFrame {
   readonly type: number;
   readonly data: Uint8Array;
   /** What the server holds for it. */
   readonly paid: number;
+  /** When it came, in milliseconds of `performance.now()`. */
+  readonly arrival: number;
   readonly take: () => void;
 }
 
-/** The frames of one connection that have come, and are to be taken later. */
+/** The frame of one connection for which there is no room yet. */
 export class Admission {
   readonly #host: AdmissionHost;
   readonly #role: Admitting;
   readonly #timers: Timers;
-  #kept: KeptFrame[] = [];
-  #next = 0;
+  #kept: KeptFrame | undefined;
   #paid = 0; // what the server holds for the long frame under way
-  #since = 0; // when they have come
   #arrival: number | undefined;
   #probe: Timer | undefined;
   #wake: (() => void) | undefined;
@@ -77,14 +80,19 @@ export class Admission {
     this.#timers = timers;
   }
 
-  /** Whether frames wait. */
+  /** What the server holds for the long frame under way, in bytes. */
+  get paid(): number {
+    return this.#paid;
+  }
+
+  /** Whether a frame waits. */
   get waiting(): boolean {
-    return this.#next < this.#kept.length;
+    return this.#kept !== undefined;
   }
 
   /** Whether a frame that has come may be taken at once. If not, it has to be kept. */
   admits(type: number, data: Uint8Array): boolean {
-    return !this.waiting && this.#role.admits(type, data, this.#paid > 0);
+    return this.#role.admits(type, data, this.#paid > 0);
   }
 
   /** A frame is about to be taken at once: what the server held for it is counted anew. */
@@ -94,10 +102,9 @@ export class Admission {
     this.#paid = 0;
   }
 
-  /** Keeps a frame until there is room. */
+  /** Keeps a frame until there is room. No other one comes until then. */
   keep(type: number, data: Uint8Array, take: () => void): void {
-    if (!this.waiting) this.#since = performance.now(); // all of one read have come at the same time
-    this.#kept.push({ type, data, paid: this.#paid, take });
+    this.#kept = { type, data, paid: this.#paid, arrival: performance.now(), take };
     this.#paid = 0;
   }
 
@@ -106,28 +113,24 @@ export class Admission {
     return this.#arrival;
   }
 
-  /** Has all kept frames taken, one by one, as there is room. */
+  /** Has the frame that waits taken when there is room. Others may have to wait after it. */
   async release(): Promise<void> {
-    let hops = 0;
-    while (this.waiting && !this.#host.closed) {
-      const { type, data, paid, take } = this.#kept[this.#next]!;
-      if (!this.#role.admits(type, data, paid > 0)) {
-        const { held } = this.#host;
-        if (!this.#role.begins) await this.#room(held.full ?? held);
-        else if (++hops <= HOPS) await undefined;
-        else {
-          await new Promise((resolve) => setImmediate(resolve));
-          this.#role.turned();
-        }
-        continue;
+    for (let hops = 0; this.#kept && !this.#host.closed;) {
+      const { type, data, paid, arrival, take } = this.#kept;
+      if (this.#role.admits(type, data, paid > 0)) {
+        hops = 0;
+        this.#host.held.changeWhole(-paid);
+        this.#kept = undefined;
+        this.#arrival = arrival;
+        take();
+        this.#arrival = undefined;
+        this.#host.resume();
+      } else if (!this.#role.begins) await this.#room();
+      else if (++hops <= HOPS) await undefined;
+      else {
+        await new Promise((resolve) => setImmediate(resolve));
+        this.#role.turned();
       }
-      hops = 0;
-      this.#next++;
-      if (paid > 0) this.#host.held.changeWhole(-paid);
-      if (!this.waiting) this.#forget();
-      this.#arrival = this.#since;
-      take();
-      this.#arrival = undefined;
     }
     this.#roomFound();
   }
@@ -140,7 +143,7 @@ export class Admission {
   async payFor(length: number): Promise<void> {
     if (this.#paid > 0) return;
     const { held } = this.#host;
-    while (held.whole?.full && !this.#host.closed) await this.#room(held.whole);
+    while (!held.mayReceive(length) && !this.#host.closed) await this.#room();
     this.#roomFound();
     if (this.#host.closed) return;
     this.#paid = length;
@@ -155,25 +158,20 @@ export class Admission {
   /** Drops all: the connection has ended. */
   drop(): void {
     this.taken();
-    for (const { paid } of this.#kept.slice(this.#next)) this.#host.held.changeWhole(-paid);
-    this.#forget();
+    if (this.#kept) this.#host.held.changeWhole(-this.#kept.paid);
+    this.#kept = undefined;
     this.look();
   }
 
-  #forget(): void {
-    this.#kept = [];
-    this.#next = 0;
-  }
-
   /** Waits until there may be room. */
-  async #room(held: HeldBytes): Promise<void> {
+  async #room(): Promise<void> {
     // It may take many looks until there is room, and the peer is asked now and then all the while.
     this.#probe ??= this.#timers.repeat(PROBE_MS, async () => {
       if (await this.#host.peerReads() === false) this.#host.fail(GONE);
     });
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#wake = resolve;
-    const over = held.wait(resolve);
+    const over = this.#host.held.wait(resolve);
     await promise;
     this.#wake = undefined;
     over();

@@ -82,8 +82,12 @@ export class Backlog<Queue extends Waiting = Waiting> {
         this.#queues.delete(queue);
         this.#fresh.delete(queue);
       }
-      if (this.#ahead > 0 && this.#bytes < this.#limit) this.#ahead = 0;
-      if (this.#room && !this.full) this.release();
+      const { connectionQueueBytes } = this.#limits;
+      if (this.#ahead > 0 && this.#bytes < connectionQueueBytes) this.#ahead = 0;
+      // It may be that the server has no room, of which the one who waits has to know by now.
+      if (this.#room && this.#bytes < connectionQueueBytes + this.#ahead + this.#extra) {
+        this.release();
+      }
     }
   }
 
@@ -130,12 +134,13 @@ export class Backlog<Queue extends Waiting = Waiting> {
   /**
    * Lets the connection read some more.
    *
-   * @returns Whether it may: not if too much waits already.
+   * @returns Whether it may, or need not: not if too much waits already.
    */
   readAhead(): boolean {
-    const limit = this.#limit;
-    if (this.#bytes > 1.75 * limit) return false;
-    this.#ahead = this.#bytes - limit + Math.ceil(limit / 16);
+    const { connectionQueueBytes } = this.#limits;
+    if (this.#bytes < connectionQueueBytes) return true; // it is the server that has no room
+    if (this.#bytes > 1.75 * connectionQueueBytes) return false;
+    this.#ahead = this.#bytes - connectionQueueBytes + Math.ceil(connectionQueueBytes / 16);
     this.release();
     return true;
   }
@@ -148,9 +153,9 @@ export class Backlog<Queue extends Waiting = Waiting> {
    * @returns The streams.
    */
   *worst(idle: readonly Queue[]): Generator<Queue> {
-    const { streamQueueBytes } = this.#limits;
+    const { streamQueueBytes, connectionQueueBytes } = this.#limits;
     for (const queue of idle) {
-      if (queue.queuedBytes > streamQueueBytes || this.#bytes > this.#limit / 2) {
+      if (queue.queuedBytes > streamQueueBytes || this.#bytes > connectionQueueBytes / 2) {
         yield queue;
       }
     }

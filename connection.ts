@@ -160,6 +160,11 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     return this.#bytesIn;
   }
 
+  /** Whether it waits for the rest of a long frame, for which the server has made room. */
+  get awaitsFrame(): boolean {
+    return this.#admission.paid > 0 && this.#frameTimeout.waiting;
+  }
+
   /** How many bytes were ever sent. */
   get bytesOut(): number {
     return this.queue.total;
@@ -327,6 +332,11 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     return this.#admission.arrival;
   }
 
+  /** Hands out the frames that came with one that had to wait for room. */
+  resume(): void {
+    this.#decoder.resume(this);
+  }
+
   /** Has what was kept until there is room look again whether there is. */
   readmit(): void {
     this.#admission.look();
@@ -363,7 +373,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
     if (!this.#admission.admits(type, data)) {
       this.#admission.keep(type, data, () => this.#take(streamId, type, flags, data));
-      return;
+      return this.#decoder.stop();
     }
     this.#admission.taken();
     this.#take(streamId, type, flags, data);
@@ -376,12 +386,8 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   }
 
   oversized(streamId: number, type: number, flags: number, length: number): void {
-    const take = () => {
-      if (this.#closed || this.#finishing) return;
-      this.#role.oversized(streamId, type, flags, length);
-    };
-    if (this.#admission.waiting) this.#admission.keep(type, NO_BYTES, take);
-    else take();
+    if (this.#closed || this.#finishing) return;
+    this.#role.oversized(streamId, type, flags, length);
   }
 
   #space(): Uint8Array<ArrayBuffer> {

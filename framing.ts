@@ -110,6 +110,7 @@ export class FrameDecoder {
   #largeLength = 0;
   #longest = FIRST_LARGE; // the longest large frame that has come whole
   #frames = 0;
+  #stopped = false;
 
   /**
    * Makes a decoder.
@@ -140,6 +141,21 @@ export class FrameDecoder {
   /** The length of a long frame under way, with its header, in bytes; zero if there is none. */
   get longFrame(): number {
     return this.#large ? this.#largeLength : 0;
+  }
+
+  /** Hands out no more frames until {@linkcode FrameDecoder.resume}. A sink may call it. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /**
+   * Goes on.
+   *
+   * @param sink Receives the frames that were whole already.
+   */
+  resume(sink: FrameSink): void {
+    this.#stopped = false;
+    this.#cut(sink);
   }
 
   /** The place for the next bytes. Valid until the next {@linkcode FrameDecoder.push}. */
@@ -182,7 +198,7 @@ export class FrameDecoder {
   /** Hands out every whole frame of the buffer. */
   #cut(sink: FrameSink): void {
     const buffer = this.#buffer;
-    for (;;) {
+    while (!this.#stopped) {
       if (this.#skip > 0) {
         const skipped = Math.min(this.#skip, this.#end - this.#start);
         this.#skip -= skipped;

@@ -13,12 +13,14 @@ export const SHARE = 1 << 16;
 
 /** How long the replies of a method are: the longest of late, which is forgotten slowly. */
 export class Expectation {
+  readonly #most: number;
   #bytes: number;
   #known = false;
 
-  /** @param bytes How long a reply can be, in bytes. The first ones may be. */
-  constructor(bytes: number) {
-    this.#bytes = bytes;
+  /** @param most How long a reply can be, in bytes. The first ones may be. */
+  constructor(most: number) {
+    this.#most = most;
+    this.#bytes = most;
   }
 
   /** The bytes to expect. */
@@ -31,8 +33,9 @@ export class Expectation {
     return this.#known;
   }
 
-  /** A reply of so many bytes was made. */
+  /** A reply of so many bytes was made. One that is too long is not sent. */
   learn(bytes: number): void {
+    if (bytes > this.#most) bytes = 0;
     const rest = this.#known ? this.#bytes - Math.ceil(this.#bytes / 64) : 0;
     this.#bytes = Math.max(bytes, rest);
     this.#known = true;
@@ -103,6 +106,15 @@ export class HeldBytes {
     return !this.whole?.full || this.#sum + bytes() <= SHARE;
   }
 
+  /**
+   * Whether a long frame may be received.
+   *
+   * @param bytes Its length.
+   */
+  mayReceive(bytes: number): boolean {
+    return !this.whole?.full || this.#sum + bytes <= SHARE;
+  }
+
   /** So many more bytes are held; fewer, if that is negative. */
   change(bytes: number): void {
     this.#bytes += bytes;
@@ -113,20 +125,17 @@ export class HeldBytes {
   /** A call has begun, and may be answered soon. */
   begin(): void {
     this.#soon++;
-    this.whole?.begin();
   }
 
   /** So many of these calls were answered, or are taken not to be soon. */
   begun(calls: number): void {
     this.#soon -= calls;
-    this.whole?.begun(calls);
     this.#tell();
   }
 
-  /** So many more bytes are expected; fewer, if that is negative. */
+  /** So many more bytes are expected here, not of the whole; fewer, if that is negative. */
   expect(bytes: number): void {
     this.#expected += bytes;
-    this.whole?.expect(bytes);
     if (bytes < 0) this.#tell();
   }
 
@@ -142,19 +151,29 @@ export class HeldBytes {
    * @returns What ends the wait. Has to be called, so that the next one has its turn.
    */
   wait(callback: () => void): () => void {
-    this.#waiting.add(callback);
-    this.onAwaited?.();
+    // Less that is held here may be enough as well, where the whole has no room.
+    const { whole } = this;
+    const both = whole?.full ? [this, whole] : [this];
+    const tell = () => {
+      for (const held of both) held.#waiting.delete(tell);
+      callback();
+    };
+    for (const held of both) {
+      held.#waiting.add(tell);
+      held.onAwaited?.();
+    }
     return () => {
-      this.#waiting.delete(callback);
-      this.#tell();
+      for (const held of both) {
+        held.#waiting.delete(tell);
+        held.#tell();
+      }
     };
   }
 
   /** Tells the one who has waited longest. */
   #tell(): void {
     if (this.#waiting.size === 0 || !this.hasRoom) return;
-    const [callback] = this.#waiting;
-    this.#waiting.delete(callback!);
-    callback!();
+    const [tell] = this.#waiting;
+    tell!();
   }
 }

@@ -12,20 +12,36 @@ import type { WriteQueue } from "./write_queue.ts";
 export interface PressedConnection {
   /** What is being written. */
   readonly queue: WriteQueue;
+  /** What its calls hold. */
+  readonly held: HeldBytes;
+  /** How many bytes were ever received. */
+  readonly bytesIn: number;
+  /** Whether it waits for the rest of a long frame, for which there is room. */
+  readonly awaitsFrame: boolean;
   /** Ends the connection because of an error. */
   fail(cause: unknown): void;
 }
 
-/** How often it is looked who reads, in milliseconds. */
+/** How often it is looked who reads and sends, in milliseconds. */
 const LOOK_MS = 1_000;
+/** What has to come of a long frame meanwhile, in bytes, or it is too slow after so many looks. */
+const LEAST_BYTES = 1 << 16;
+const SLOW_LOOKS = 2;
+
+/** What was sent and received at the last look, and how often that was the same, or too little. */
+interface Seen {
+  readonly sent: number;
+  readonly received: number;
+  readonly stuck: number;
+  readonly slow: number;
+}
 
 /** Watches over a server whose memory is held. */
 export class Pressure {
   readonly #held: HeldBytes;
   readonly #timeoutMs: number;
   readonly #connections: () => Iterable<PressedConnection>;
-  /** What was sent on a connection, and how often that was the same. */
-  #seen = new Map<PressedConnection, { sent: number; looks: number }>();
+  #seen = new Map<PressedConnection, Seen>();
   #timer: Timer | undefined;
 
   /**
@@ -42,10 +58,12 @@ export class Pressure {
     connections: () => Iterable<PressedConnection>,
   ) {
     this.#held = held;
-    this.#timeoutMs = timeoutMs || Infinity;
+    this.#timeoutMs = timeoutMs;
     this.#connections = connections;
     held.onAwaited = () => {
-      if (!held.hasRoom) this.#timer ??= timers.repeat(LOOK_MS, () => this.#look());
+      if (!held.hasRoom && timeoutMs > 0) {
+        this.#timer ??= timers.repeat(LOOK_MS, () => this.#look());
+      }
     };
   }
 
@@ -60,13 +78,26 @@ export class Pressure {
     if (!this.#held.awaited || this.#held.hasRoom) return this.stop();
     const before = this.#seen;
     this.#seen = new Map();
+    let worst: PressedConnection | undefined;
     for (const connection of this.#connections()) {
-      const { idle, written: sent } = connection.queue;
-      if (idle) continue;
+      const { queue, bytesIn: received, awaitsFrame } = connection;
+      const { idle, written: sent } = queue;
+      if (idle && !awaitsFrame) continue;
       const seen = before.get(connection);
-      const looks = seen?.sent === sent ? seen.looks + 1 : 0;
-      if (looks * LOOK_MS < this.#timeoutMs) this.#seen.set(connection, { sent, looks });
-      else connection.fail("it reads nothing, while the server has no room for others");
+      const stuck = !idle && seen?.sent === sent ? seen.stuck + 1 : 0;
+      const slow = awaitsFrame && seen && received - seen.received < LEAST_BYTES
+        ? seen.slow + 1
+        : 0;
+      this.#seen.set(connection, { sent, received, stuck, slow });
+      if (slow >= SLOW_LOOKS) {
+        connection.fail(
+          "it sends a long frame too slowly, while the server has no room for others",
+        );
+      } else if (stuck * LOOK_MS >= this.#timeoutMs) {
+        if (!worst || connection.held.bytes > worst.held.bytes) worst = connection;
+      }
     }
+    // One at a time: that may be enough.
+    worst?.fail("it reads nothing, while the server has no room for others");
   }
 }

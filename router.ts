@@ -90,8 +90,9 @@ export class Router {
       }
       const bound: Handler = (request, call) => {
         const result = enter(call, () => handler.call(handlers, request, call.context));
-        if (isPromiseLike(result)) call.work = result;
-        return result;
+        if (!isPromiseLike(result)) return result;
+        // What is like a promise may do its work again each time that it is asked for.
+        return call.work = Promise.resolve(result);
       };
       const replies = new Expectation(this.#messageBytes);
       routes.set(method.name, { method, handler: this.#intercepted(bound), replies });
@@ -162,8 +163,8 @@ class RunningMessages extends MessageIterator<unknown> {
     this.#done = true;
     tell(() => {
       const stopped = this.#iterator.return?.();
-      if (isPromiseLike(stopped)) this.#call.work = stopped;
-      return stopped;
+      if (!isPromiseLike(stopped)) return stopped;
+      return this.#call.work = Promise.resolve(stopped);
     });
   }
 }

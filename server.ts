@@ -163,7 +163,7 @@ export class Server implements AsyncDisposable {
       );
     }
     const deadlines = new Deadlines();
-    const held = new HeldBytes(limits.serverHeldBytes, undefined, limits.messageBytes);
+    const held = new HeldBytes(limits.serverHeldBytes);
     this.#settings = { ...options };
     this.#host = {
       router,

@@ -21,7 +21,7 @@ import {
   oversizedError,
   writeHeader,
 } from "./framing.ts";
-import type { Expectation, HeldBytes } from "./held_bytes.ts";
+import { Expectation, type HeldBytes } from "./held_bytes.ts";
 import type { Limits } from "./limits.ts";
 import { decodeMessage, encodeMessage, ReceivedMessages, sendMessages } from "./messages.ts";
 import type { Metadata } from "./metadata.ts";
@@ -82,6 +82,7 @@ export class ServerConnection implements Role, CallHost {
   #doubt: Timer | undefined;
   #turn = 1; // of the event loop
   #turning: Timer | undefined;
+  readonly #replies: Expectation; // of all its unary calls
   #soon = 0; // calls that have begun in it, and were not answered yet
   #running = 0; // handlers, also of calls that are over
   #lastId = 0;
@@ -96,6 +97,7 @@ export class ServerConnection implements Role, CallHost {
   constructor(conn: ByteConnection, name: string | undefined, server: ServerHost) {
     this.connection = new Connection(conn, name, server, this);
     this.server = server;
+    this.#replies = new Expectation(server.limits.messageBytes);
     this.info = { remoteAddr: conn.remoteAddr, values: new Map() };
     if (server.limits.idleTimeoutMs > 0) void this.#endIdle(server.limits.idleTimeoutMs);
   }
@@ -130,7 +132,10 @@ export class ServerConnection implements Role, CallHost {
     try {
       const { service, method } = decodeRequest(data);
       const route = this.server.router.find(service, method);
-      return typeof route !== "string" && route.replies.known ? route.replies.bytes : 0;
+      if (typeof route === "string" || !route.replies.known) return 0;
+      // Others may ask for long replies where this client does not.
+      const { known, bytes } = this.#replies;
+      return known ? Math.min(bytes, route.replies.bytes) : route.replies.bytes;
     } catch {
       return 0; // it will be refused
     }
@@ -141,15 +146,17 @@ export class ServerConnection implements Role, CallHost {
   }
 
   turned(): void {
-    if (this.#soon === 0) return;
+    if (this.#soon + this.#begun.length === 0) return;
     this.connection.held.begun(this.#soon);
     this.#soon = 0;
     const turn = this.#turn++;
     for (const call of this.#begun) {
-      if (call.turn !== turn || this.connection.closed) continue;
+      if (call.turn !== turn) continue;
       const { bytes } = call.replies!; // as is known by now
-      if (bytes < LITTLE_BYTES) continue;
-      this.#expect(call, bytes);
+      const little = bytes < LITTLE_BYTES || this.connection.closed;
+      this.#expect(call, little ? 0 : bytes);
+      if (little) continue;
+      this.connection.held.expect(bytes);
       this.#expecting.set(call, { looks: 0 });
     }
     this.#begun = [];
@@ -164,7 +171,7 @@ export class ServerConnection implements Role, CallHost {
     for (const [call, age] of this.#expecting) {
       const { known } = call.replies!;
       if (++age.looks <= (known ? KNOWN_LOOKS : 1)) continue;
-      this.#expect(call, 0);
+      this.#unexpected(call);
       if (!known) unknown.add(call.replies!);
     }
     for (const replies of unknown) replies.doubt();
@@ -231,7 +238,11 @@ export class ServerConnection implements Role, CallHost {
     call.turn = this.#turn;
     this.#soon++;
     this.connection.held.begin();
-    if (call.replies.bytes >= LITTLE_BYTES) this.#begun.push(call);
+    // For the server it counts as what is likely, or few connections would leave no room on any.
+    if (call.replies.bytes >= LITTLE_BYTES) {
+      this.#expect(call, call.replies.bytes);
+      this.#begun.push(call);
+    }
     // Usually the next read tells that a turn has passed, which costs nothing.
     this.#turning ??= this.server.timers.start(TURN_MS, () => {
       this.#turning = undefined;
@@ -246,16 +257,22 @@ export class ServerConnection implements Role, CallHost {
       this.connection.held.begun(1);
     }
     call.turn = 0;
-    if (call.expectedBytes > 0) this.#expect(call, 0);
+    if (call.expectedBytes > 0) this.#unexpected(call);
   }
 
-  #expect(call: ServerCall, bytes: number): void {
-    if (call.expectedBytes === bytes) return;
-    this.connection.held.expect(bytes - call.expectedBytes);
-    call.expectedBytes = bytes;
-    if (bytes > 0 || !this.#expecting.delete(call) || this.#expecting.size > 0) return;
+  /** Expects nothing more of a call. */
+  #unexpected(call: ServerCall): void {
+    if (this.#expecting.delete(call)) this.connection.held.expect(-call.expectedBytes);
+    this.#expect(call, 0);
+    if (this.#expecting.size > 0) return;
     this.#doubt?.stop();
     this.#doubt = undefined;
+  }
+
+  /** Expects so many bytes of a call, on the server. */
+  #expect(call: ServerCall, bytes: number): void {
+    this.server.held.expect(bytes - call.expectedBytes);
+    call.expectedBytes = bytes;
   }
 
   /** Why no other handler may run, if that is so. */
@@ -297,6 +314,7 @@ export class ServerConnection implements Role, CallHost {
         const bytes = encodeMessage(method.output, result, method.path);
         result = undefined; // the reply may wait for long
         call.replies?.learn(bytes.length);
+        this.#replies.learn(bytes.length);
         call.replies = undefined;
         this.#answered(call);
         if (call.congested) await call.room(bytes.length);
@@ -307,6 +325,7 @@ export class ServerConnection implements Role, CallHost {
       call.abandon(OK);
     } catch (error) {
       if (!(error instanceof RpcError)) this.server.report(error, method.path);
+      call.replies?.learn(0); // to fail is to answer, too
       this.failCall(call, statusOf(error));
     } finally {
       // A handler counts until it has settled, be its call over before that.
@@ -438,7 +457,7 @@ export class ServerConnection implements Role, CallHost {
   ended(failure: Status | undefined): void {
     for (const call of [...this.#refused.values()]) call.end(failure ?? ENDED);
     this.turned();
-    for (const call of [...this.#expecting.keys()]) this.#expect(call, 0);
+    for (const call of [...this.#expecting.keys()]) this.#unexpected(call);
     this.#turning?.stop();
     if (failure) this.server.report(statusError(failure));
     this.server.disconnected(this);

@@ -62,7 +62,7 @@ export class Stall {
       if (await this.#host.peerReads() === false) backlog.readToEnd();
     });
     while (backlog.full && !this.#host.closed) {
-      // There may be room on the connection as soon as there is some on the server.
+      // More may wait as soon as the server has room, if it has none.
       const over = whole?.full ? whole.wait(() => backlog.release()) : undefined;
       await backlog.room();
       over?.();

@@ -265,8 +265,10 @@ export abstract class Stream extends Inbox implements Expirable {
     this.source = undefined;
     tell(() => {
       const stopped = source.return?.();
-      if (isPromiseLike(stopped)) this.work = Promise.allSettled([this.work, stopped]);
-      return stopped;
+      if (!isPromiseLike(stopped)) return stopped;
+      const once = Promise.resolve(stopped);
+      this.work = Promise.allSettled([this.work, once]);
+      return once;
     });
   }
 }

@@ -2,7 +2,7 @@
 
 import { deepEqual, equal } from "node:assert/strict";
 import { Admission, type AdmissionHost, type Admitting } from "../admission.ts";
-import { HeldBytes } from "../held_bytes.ts";
+import { HeldBytes, SHARE } from "../held_bytes.ts";
 import { FakeTimers, isSettled, settle } from "./stand_ins.ts";
 
 const NONE = new Uint8Array(0);
@@ -34,6 +34,13 @@ class Bed implements AdmissionHost, Admitting {
     this.held.expect(-10);
   }
 
+  /** What came with the frame that had to wait. */
+  readonly behind: (() => void)[] = [];
+
+  resume(): void {
+    while (!this.admission.waiting && this.behind.length > 0) this.behind.shift()!();
+  }
+
   peerReads(): Promise<boolean | undefined> {
     return Promise.resolve(this.reads);
   }
@@ -44,19 +51,22 @@ class Bed implements AdmissionHost, Admitting {
     this.admission.drop();
   }
 
-  keep(name: string, type = 1): void {
-    this.admission.keep(type, NONE, () => void this.taken.push(name));
+  /** A frame comes, for which there is no room or that is behind such a one. */
+  keep(name: string, take: () => unknown = () => this.taken.push(name)): void {
+    const keep = () => this.admission.keep(1, NONE, () => void take());
+    if (this.admission.waiting) this.behind.push(keep);
+    else keep();
   }
 }
 
-Deno.test("a frame is admitted as its role says, and none behind one that waits", () => {
+Deno.test("a frame is admitted as its role says", () => {
   const bed = new Bed();
   equal(bed.admission.admits(1, NONE), true);
   bed.held.change(10);
   equal(bed.admission.admits(2, NONE), false);
+  equal(bed.admission.waiting, false);
   bed.keep("first");
-  bed.held.change(-10);
-  equal(bed.admission.admits(3, NONE), false);
+  equal(bed.admission.waiting, true);
   deepEqual(bed.asked, [[1, false], [2, false]]);
 });
 
@@ -64,7 +74,7 @@ Deno.test("frames are taken in order, each when there is room", async () => {
   const bed = new Bed();
   bed.held.change(10);
   for (const name of ["first", "second"]) bed.keep(name);
-  bed.admission.keep(1, NONE, () => bed.held.change(10));
+  bed.keep("large", () => bed.held.change(10));
   bed.keep("last");
   const released = bed.admission.release();
   equal(await isSettled(released), false);
@@ -114,10 +124,9 @@ Deno.test("a frame that is taken late says when it came", async () => {
   const before = performance.now();
   bed.held.change(10);
   let arrival: number | undefined;
-  bed.admission.keep(1, NONE, () => {});
+  bed.keep("first", () => arrival = bed.admission.arrival);
   const after = performance.now();
   while (performance.now() === after) await settle();
-  bed.admission.keep(1, NONE, () => arrival = bed.admission.arrival);
   const released = bed.admission.release();
   bed.held.change(-10);
   await released;
@@ -138,17 +147,30 @@ Deno.test("a long frame is paid for before it is read, and not again when it is 
   equal(bed.server.bytes, 0);
 });
 
-Deno.test("a long frame waits until the server has room, whatever its connection has", async () => {
+Deno.test("a long frame waits until the server has room, a shorter one does not", async () => {
   const bed = new Bed();
   bed.server.change(10);
-  const paid = bed.admission.payFor(8);
-  equal(await isSettled(paid), false);
-  bed.held.expect(20);
-  bed.server.expect(-20);
+  const long = bed.admission.payFor(SHARE + 1);
+  equal(await isSettled(long), false);
   bed.server.change(-1);
-  await paid;
-  equal(bed.server.bytes, 17);
+  await long;
+  equal(bed.server.bytes, 9 + SHARE + 1);
   equal(bed.timers.running, 0);
+  bed.admission.taken();
+  bed.server.change(1);
+  await bed.admission.payFor(SHARE);
+  equal(bed.server.bytes, 10 + SHARE);
+});
+
+Deno.test("a long frame may wait for what its connection holds itself", async () => {
+  const bed = new Bed();
+  bed.server.change(10);
+  bed.held.change(1);
+  const long = bed.admission.payFor(SHARE);
+  equal(await isSettled(long), false);
+  bed.held.change(-1);
+  await long;
+  equal(bed.admission.paid, SHARE);
 });
 
 Deno.test("a long frame that waits keeps what was paid for it", async () => {

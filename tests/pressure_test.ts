@@ -10,7 +10,10 @@ import { FakeTimers, settle, Sink } from "./stand_ins.ts";
 class Peer {
   readonly sink = new Sink();
   readonly queue = new WriteQueue(this.sink, () => {});
+  readonly held = new HeldBytes(Infinity);
   readonly failures: unknown[] = [];
+  bytesIn = 0;
+  awaitsFrame = false;
 
   send(bytes: number): void {
     this.queue.writer.bytes(new Uint8Array(bytes));
@@ -98,5 +101,44 @@ Deno.test("without a limit nobody is given up", async () => {
   const over = held.wait(() => {});
   await timers.pass(1_000_000);
   deepEqual(stuck!.failures, []);
+  over();
+});
+
+Deno.test("of several that read nothing the one that holds most is given up first, one at a time", async () => {
+  const { timers, held, peers } = bed();
+  for (const [at, peer] of peers.entries()) {
+    peer.sink.hold();
+    peer.send(1_000);
+    peer.held.change(at + 1);
+  }
+  await settle();
+  held.change(10);
+  const over = held.wait(() => {});
+  await timers.pass(4_000);
+  deepEqual(peers.map(({ failures }) => failures.length), [0, 1]);
+  peers.pop();
+  await timers.pass(1_000);
+  deepEqual(peers.map(({ failures }) => failures.length), [1]);
+  over();
+});
+
+Deno.test("a peer that sends a long frame too slowly is given up while others wait, and no other", async () => {
+  const { timers, held, peers: [slow, fast] } = bed();
+  slow!.awaitsFrame = fast!.awaitsFrame = true;
+  held.change(10);
+  const over = held.wait(() => {});
+  for (let second = 0; second < 3; second++) {
+    deepEqual(slow!.failures, []);
+    slow!.bytesIn += (1 << 16) - 1;
+    fast!.bytesIn += 1 << 16;
+    await timers.pass(1_000);
+  }
+  deepEqual(slow!.failures, [
+    "it sends a long frame too slowly, while the server has no room for others",
+  ]);
+  deepEqual(fast!.failures, []);
+  fast!.awaitsFrame = false; // it is not being read
+  await timers.pass(10_000);
+  deepEqual(fast!.failures, []);
   over();
 });

@@ -83,7 +83,11 @@ class Bed implements ServerHost {
     this.reported.push([error, method]);
   }
 
+  /** Which connection is to end, if it is not the one. */
+  expected: ServerConnection | undefined;
+
   disconnected(connection: ServerConnection): void {
+    if (this.expected) return equal(connection, this.expected);
     equal(connection, this.connection);
     this.disconnections++;
   }
@@ -286,6 +290,32 @@ Deno.test("a method that has answered shortly is expected to do so, also where c
   await settle();
   equal(bed.answers().length, 1);
   equal(bed.held.bytes, 0);
+});
+
+Deno.test("while the server has no room, a client waits whose own replies are long, and no other", async () => {
+  await using bed = new Bed({ get: ([first]) => new Uint8Array(first === 1 ? 100_000 : 1) });
+  const conn = new ScriptedConnection();
+  const other = new ServerConnection(conn, "unix:///s", bed);
+  const reading = other.connection.run();
+  const ask = async (streamId: number) => {
+    const data = requestData({ service: "pkg.Svc", method: "Get" });
+    conn.feed(frameBytes({ streamId, type: FrameType.Request, data }));
+    await settle();
+  };
+  await ask(1);
+  await bed.request(1, { payload: new Uint8Array([1]) });
+  bed.held.change(1 << 30);
+  await bed.request(3);
+  await ask(3);
+  equal(bed.answers().length, 1);
+  equal(conn.frames().length, 2);
+  bed.held.change(-(1 << 30));
+  await settle();
+  equal(bed.answers().length, 1);
+  bed.expected = other;
+  other.connection.close();
+  await reading;
+  bed.expected = undefined;
 });
 
 Deno.test("calls that take long are expected to go on so", async () => {
