@@ -458,3 +458,79 @@ testEverywhere(
     equal(server.stats().heldBytes, 0);
   },
 );
+
+testEverywhere(
+  "a server without room takes long frames of those that hold little, one by one",
+  async (place) => {
+    const gate = new Gate();
+    const one = async (bytes: Uint8Array) => {
+      if (bytes[0] === 1) await gate.pass();
+      return bytes.subarray(0, 1);
+    };
+    const server = serveBytes(place, { one }, { serverHeldBytes: MIB });
+    const large = await connect(await place.dial());
+    const small = await connect(await place.dial());
+    await small.service(Bytes).one(NOTHING);
+    const held = Array.from(
+      { length: 4 },
+      () => large.service(Bytes).one(new Uint8Array(300 * KIB).fill(1)),
+    );
+    await until(() => gate.entered === 4, "a server without room");
+    for (const kib of [9, 20, 60]) {
+      const calls = Array.from(
+        { length: 3 },
+        () => small.service(Bytes).one(new Uint8Array(kib * KIB)),
+      );
+      await soon(Promise.all(calls), `calls of ${kib} KiB`);
+    }
+    gate.open();
+    await Promise.all(held);
+    await Promise.all([large, small].map((client) => client[Symbol.asyncDispose]()));
+    await server.shutdown();
+  },
+);
+
+testEverywhere(
+  "a connection is read again when its server has room, whatever it waited for at first",
+  async (place) => {
+    const gate = new Gate();
+    const taken = Promise.withResolvers<void>();
+    const take = Promise.withResolvers<void>();
+    const late = Promise.withResolvers<void>();
+    const one = async () => {
+      await gate.pass();
+      return X;
+    };
+    async function* both(messages: AsyncIterable<Uint8Array>) {
+      let bytes = 0;
+      for await (const message of messages) {
+        if (message.length === 1) return late.resolve(); // the other stream
+        if (bytes === 0) await take.promise;
+        bytes += message.length;
+        if (bytes === 600 * KIB) {
+          taken.resolve();
+          await late.promise;
+        }
+      }
+    }
+    const limits = { serverHeldBytes: 2 * MIB, connectionQueueBytes: MIB, stallTimeoutMs: 0 };
+    const server = serveBytes(place, { one, both }, limits);
+    const client = await connect(await place.dial());
+    const service = client.service(Bytes);
+    const chunks = Array.from({ length: 120 }, () => new Uint8Array(10 * KIB));
+    const first = Array.fromAsync(service.both(chunks));
+    await until(() => server.stats().queuedBytes >= MIB, "a full queue");
+    const other = await connect(await place.dial());
+    const held = other.service(Bytes).one(new Uint8Array(1.5 * MIB));
+    await until(() => server.stats().heldBytes >= limits.serverHeldBytes, "a server without room");
+    take.resolve();
+    await taken.promise;
+    const second = Array.fromAsync(service.both([X]));
+    await turn();
+    gate.open();
+    await held;
+    await soon(Promise.all([first, second]), "what was not read");
+    await Promise.all([client, other].map((client) => client[Symbol.asyncDispose]()));
+    await server.shutdown();
+  },
+);

@@ -930,3 +930,41 @@ Deno.test("nothing is sent on a connection that has ended", async () => {
   equal(call.status?.code, Code.CANCELLED);
   deepEqual(bed.answers(), []);
 });
+
+Deno.test("what is like a promise is asked once, and may throw", async () => {
+  let asked = 0;
+  const like = (
+    then: (resolve: (bytes: Uint8Array) => void, reject: (error: unknown) => void) => void,
+  ) => {
+    return { then } as Promise<Uint8Array>;
+  };
+  const ways = [
+    () =>
+      like(() => {
+        asked++;
+        throw new Error("thrown");
+      }),
+    () =>
+      like((_, reject) => {
+        asked++;
+        reject(new Error("rejected"));
+      }),
+    () =>
+      like((resolve) => {
+        asked++;
+        resolve(new Uint8Array([7]));
+      }),
+  ];
+  await using bed = new Bed({ get: ([way]) => ways[way!]!() });
+  for (const way of [0, 1, 2]) {
+    await bed.request(2 * way + 1, { payload: new Uint8Array([way]) });
+  }
+  deepEqual(bed.answers().map((answer) => (answer as unknown[]).slice(0, 3)), [
+    [1, Code.UNKNOWN, "thrown"],
+    [3, Code.UNKNOWN, "rejected"],
+    [5, 7],
+  ]);
+  equal(asked, 3);
+  equal(bed.running, 0);
+  equal(bed.held.bytes, 0);
+});
