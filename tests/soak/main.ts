@@ -1,9 +1,10 @@
 /**
- * `deno task soak`: a million calls, a hundred thousand streams and ten thousand connections, and
- * then everything at once, with faults, for `--seconds N` (120). `--seed N` repeats a run;
- * `--small` leaves the first part to the ordinary tests.
+ * `deno task soak`: a million calls, a hundred thousand streams and ten thousand connections,
+ * then everything at once, with faults, for `--seconds N` (120), and then a flood of hostile peers for
+ * half of that. `--seed N` repeats a run; `--small` leaves the first part to the ordinary tests.
  */
 
+import { flood, floodFaults, showFlood } from "./flood.ts";
 import { leaks, measure, show, watchTimers } from "./figures.ts";
 import { endure, mustEnd } from "./leaks.ts";
 import { mix } from "./mix.ts";
@@ -32,6 +33,17 @@ try {
 } catch (error) {
   console.log(error);
   found.push(`everything at once: ${error}`);
+}
+
+const floodSeconds = Math.ceil(seconds / 2);
+console.log(`a flood for ${floodSeconds} s, seed ${seed}`);
+try {
+  const result = await flood(floodSeconds, seed);
+  console.log(`  ${showFlood(result)}`);
+  found.push(...floodFaults(result).map((fault) => `a flood: ${fault}`));
+} catch (error) {
+  console.log(error);
+  found.push(`a flood: ${error}`);
 }
 console.log(
   found.length === 0
