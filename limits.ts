@@ -18,10 +18,9 @@ export interface Limits {
   messageBytes: number;
   /**
    * How many times its bytes a message may take in memory while it is decoded and after that, beside
-   * 1 MiB: `decodeFactor * bytes + 1 MiB`. It is counted before a message
-   * is decoded; one made of so many small parts that it would take more, or hold the event loop for
-   * too long, fails its own call with `RESOURCE_EXHAUSTED`. See `cost` of a codec. 16 by
-   * default.
+   * 16 MiB: `decodeFactor * bytes + 16 MiB`. It is counted before a message is decoded; one made of
+   * so many small parts that it would take more, or hold the event loop for too long, fails its own
+   * call with `RESOURCE_EXHAUSTED`. See `cost` of a codec. 16 by default.
    */
   decodeFactor: number;
   /**
@@ -81,8 +80,8 @@ export const MESSAGE_BYTES = 4 << 20;
 /** The longest frame data a header can announce while its first byte stays zero. */
 export const MESSAGE_BYTES_MAX = (1 << 24) - 1;
 
-/** What any message may take in memory beside a multiple of its bytes: 1 MiB. */
-export const DECODE_BYTES = 1 << 20;
+/** What any message may take in memory beside a multiple of its bytes: 16 MiB. */
+export const DECODE_BYTES = 16 << 20;
 
 const DEFAULTS: Readonly<Limits> = {
   messageBytes: MESSAGE_BYTES,

@@ -34,7 +34,7 @@ function unknownFields(length: number): Uint8Array<ArrayBuffer> {
 
 const BOMB = unknownFields(1 << 20);
 
-function refusal(kind: MethodKind, decodeFactor = 16, most = 17_825_792) {
+function refusal(kind: MethodKind, decodeFactor = 16, most = 33_554_432) {
   return {
     name: "RpcError",
     code: Code.RESOURCE_EXHAUSTED,
@@ -137,7 +137,7 @@ for (const kind of KINDS) {
     const codec = { ...schemaCodec(EmptySchema), encode: () => BOMB, transfers: false };
     await rejects(
       send(kind, other.client, codec, create(EmptySchema)),
-      refusal(kind, 3, 4_194_304),
+      refusal(kind, 3, 19_922_944),
     );
   });
 

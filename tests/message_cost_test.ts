@@ -23,6 +23,7 @@ import { concat } from "@std/bytes/concat";
 import fc from "fast-check";
 import { equal, ok, throws } from "node:assert/strict";
 import { EchoResponseSchema, FailRequestSchema } from "../gen/ttrpc/test/v1/test_pb.ts";
+import { DECODE_BYTES } from "../limits.ts";
 import { MessageCost } from "../message_cost.ts";
 import { mutated } from "./fuzz/target.ts";
 
@@ -251,8 +252,8 @@ function filled(number: number, length: number, part: Uint8Array): Uint8Array {
   return field(number, many(length, part));
 }
 
-function entries(number: number, key: (at: number) => Uint8Array): Uint8Array {
-  return concat(Array.from({ length: 100_000 }, (_, at) => field(number, key(at))));
+function entries(number: number, key: (at: number) => Uint8Array, count = 100_000): Uint8Array {
+  return concat(Array.from({ length: count }, (_, at) => field(number, key(at))));
 }
 
 const string = (at: number) => field(1, new TextEncoder().encode(at.toString(36)));
@@ -282,8 +283,12 @@ const hostile: [name: string, bytes: Uint8Array, schema?: DescMessage][] = [
   ["a message that comes again", many(length, field(42))],
   ["a oneof that comes again", many(length, field(45))],
   ["entries of a map", many(length, concat([field(47, string(1))]))],
-  ["entries with different keys", entries(47, string)],
+  ["entries with different keys", entries(47, string, 250_000)],
   ["entries with gaps between their keys", entries(48, (at) => varint(1, 17 * at))],
+  [
+    "entries with gaps between their keys, which are strings",
+    entries(47, (at) => field(1, new TextEncoder().encode(`${17 * at}`))),
+  ],
   ["null in a Struct", filled(51, length, field(1, string(1)))],
   ["empty values", filled(52, length, field(6))],
   ["values of an enum that it does not have", many(length, varint(40, 7)), everything2],
@@ -314,7 +319,7 @@ const hostile: [name: string, bytes: Uint8Array, schema?: DescMessage][] = [
 
 for (const [name, bytes, schema = everything3] of hostile) {
   Deno.test(`a message of ${name} costs too much`, () => {
-    const most = 16 * bytes.length + MIB;
+    const most = 16 * bytes.length + DECODE_BYTES;
     const cost = costOf(schema, bytes, most);
     ok(cost > most, `${cost} of ${most} bytes`);
   });
@@ -373,11 +378,22 @@ const sound: [name: string, bytes: Uint8Array, schema: DescMessage][] = [
 
 for (const [name, bytes, schema] of sound) {
   Deno.test(`a message of ${name} does not cost too much`, () => {
-    const most = 16 * bytes.length + MIB;
+    const most = 16 * bytes.length + DECODE_BYTES;
     const cost = costOf(schema, bytes, most);
     ok(cost <= most, `${cost} of ${most} bytes`);
   });
 }
+
+Deno.test("keys of digits count as numbers, however their length is written", () => {
+  for (const key of [[2, 49, 55], [0x82, 0, 49, 55]]) {
+    const bytes = concat(Array.from({ length: 70_000 }, () => field(47, [10, ...key])));
+    const usual = concat(
+      Array.from({ length: 70_000 }, () => field(47, [10, ...key.with(-1, 97)])),
+    );
+    equal(costOf(everything3, bytes, 60 * MIB), Infinity);
+    ok(costOf(everything3, usual, 60 * MIB) < Infinity);
+  }
+});
 
 Deno.test("a set of the files that protobuf comes with does not cost too much", () => {
   const file = [FileDescriptorProtoSchema, StructSchema, AnySchema].map(({ file }) => file.proto);
@@ -414,7 +430,7 @@ Deno.test("counting ends soon after the most that is allowed", () => {
 
 Deno.test("a message that takes little memory and too long costs more than any limit", () => {
   const bytes = many(4 * MIB, field(Type.STRING));
-  equal(costOf(everything3, bytes, 16 * bytes.length + MIB), Infinity);
+  equal(costOf(everything3, bytes, 16 * bytes.length + DECODE_BYTES), Infinity);
   ok(costOf(everything3, bytes, 64 * bytes.length) < Infinity, "more memory, more time");
 });
 

@@ -94,23 +94,23 @@ const TWO = Uint8Array.of(2, 0);
 
 Deno.test("decodeMessage() decodes what costs as much as is allowed, and notes what it costs", () => {
   const { stream } = opened("server", new Host({ decodeFactor: 3 }));
-  const { codec, asked } = weighed(1_048_582);
+  const { codec, asked } = weighed(16_777_222);
   equal(decodeMessage(stream, codec, TWO), 2);
-  deepEqual(asked, [["cost", 2, 1_048_582], ["decode"]]);
-  equal(stream.decodedBytes, 1_048_582);
+  deepEqual(asked, [["cost", 2, 16_777_222], ["decode"]]);
+  equal(stream.decodedBytes, 16_777_222);
 });
 
 Deno.test("decodeMessage() does not decode what costs more, and names the limit", () => {
-  for (const cost of [1_048_583, Infinity]) {
+  for (const cost of [16_777_223, Infinity]) {
     const { stream } = opened("server", new Host({ decodeFactor: 3 }));
     const { codec, asked } = weighed(cost);
     throws(() => decodeMessage(stream, codec, TWO), {
       name: "RpcError",
       code: Code.RESOURCE_EXHAUSTED,
       message: "pkg.Svc/Do: RESOURCE_EXHAUSTED: message of 2 bytes has too many small parts: " +
-        "decoded, it would take over 1048582 bytes of memory, or too long (limits.decodeFactor is 3)",
+        "decoded, it would take over 16777222 bytes of memory, or too long (limits.decodeFactor is 3)",
     });
-    deepEqual(asked, [["cost", 2, 1_048_582]]);
+    deepEqual(asked, [["cost", 2, 16_777_222]]);
     equal(stream.decodedBytes, 0);
   }
 });
