@@ -3,49 +3,13 @@
  * sent, what is queued. A connection counts its own; its server, or client, counts all.
  *
  * What a running handler will answer is not held yet, and too late to bound once it is. So it is
- * expected, which counts as well: see {@linkcode Expectation}.
+ * expected, which counts as well.
  *
  * @module
  */
 
 /** What a connection may use while its server has no room, in bytes: enough for small calls. */
 export const SHARE = 1 << 16;
-
-/** How long the replies of a method are: the longest of late, which is forgotten slowly. */
-export class Expectation {
-  readonly #most: number;
-  #bytes: number;
-  #known = false;
-
-  /** @param most How long a reply can be, in bytes. The first ones may be. */
-  constructor(most: number) {
-    this.#most = most;
-    this.#bytes = most;
-  }
-
-  /** The bytes to expect. */
-  get bytes(): number {
-    return this.#bytes;
-  }
-
-  /** Whether there was a reply. */
-  get known(): boolean {
-    return this.#known;
-  }
-
-  /** A reply of so many bytes was made. One that is too long is not sent. */
-  learn(bytes: number): void {
-    if (bytes > this.#most) bytes = 0;
-    const rest = this.#known ? this.#bytes - Math.ceil(this.#bytes / 64) : 0;
-    this.#bytes = Math.max(bytes, rest);
-    this.#known = true;
-  }
-
-  /** There is still no reply: the calls take long, and are hardly about to be answered all at once. */
-  doubt(): void {
-    if (!this.#known) this.#bytes /= 2;
-  }
-}
 
 /** Bytes that are held, and those that are expected. */
 export class HeldBytes {

@@ -5,7 +5,7 @@
  */
 
 import { bytesCodec } from "./codec.ts";
-import { Expectation } from "./held_bytes.ts";
+import { Expectation } from "./expected_replies.ts";
 import {
   intercept,
   type InterceptedRequest,

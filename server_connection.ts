@@ -21,7 +21,8 @@ import {
   oversizedError,
   writeHeader,
 } from "./framing.ts";
-import { Expectation, type HeldBytes } from "./held_bytes.ts";
+import { Expectation, ExpectedReplies } from "./expected_replies.ts";
+import type { HeldBytes } from "./held_bytes.ts";
 import type { Limits } from "./limits.ts";
 import { decodeMessage, encodeMessage, ReceivedMessages, sendMessages } from "./messages.ts";
 import type { Metadata } from "./metadata.ts";
@@ -31,7 +32,7 @@ import { type CallHost, DEADLINE_PASSED, ServerCall, type ServerKeeper } from ".
 import type { ConnectionInfo, Messages } from "./service.ts";
 import { Code, OK, RpcError, type Status, statusError, statusOf } from "./status.ts";
 import { isPromiseLike } from "./tell.ts";
-import type { Timer, Timers } from "./timer.ts";
+import type { Timers } from "./timer.ts";
 import { NO_BYTES } from "./writer.ts";
 
 /** What a connection needs of its server. */
@@ -50,13 +51,6 @@ export interface ServerHost extends ServerKeeper {
   disconnected(connection: ServerConnection): void;
 }
 
-/** Replies that are shorter are not worth being expected, in bytes. */
-const LITTLE_BYTES = 1 << 12;
-/** After how many milliseconds a turn of the event loop is over, if nothing else tells. */
-const TURN_MS = 50;
-/** How often it is looked which calls take long, in milliseconds, and after how many looks they do. */
-const DOUBT_MS = 100;
-const KNOWN_LOOKS = 10;
 /** What a pair of metadata takes in memory beside its text, in bytes. */
 const PAIR_BYTES = 100;
 /** How often a client that has half-closed is asked whether it is still there, in milliseconds. */
@@ -75,15 +69,8 @@ export class ServerConnection implements Role, CallHost {
   readonly #refused = new Map<number, ServerCall>();
   /** Settle when these have ended. */
   readonly #refusing = new Set<Promise<void>>();
-  /** Those of them whose replies may be long. */
-  #begun: ServerCall[] = [];
-  /** Calls that have not answered yet, and whose replies are likely to be long. */
-  readonly #expecting = new Map<ServerCall, { looks: number }>();
-  #doubt: Timer | undefined;
-  #turn = 1; // of the event loop
-  #turning: Timer | undefined;
+  readonly #expected: ExpectedReplies;
   readonly #replies: Expectation; // of all its unary calls
-  #soon = 0; // calls that have begun in it, and were not answered yet
   #running = 0; // handlers, also of calls that are over
   #lastId = 0;
   #unnamed = 0; // refused calls whose id is another one's, too
@@ -97,6 +84,7 @@ export class ServerConnection implements Role, CallHost {
   constructor(conn: ByteConnection, name: string | undefined, server: ServerHost) {
     this.connection = new Connection(conn, name, server, this);
     this.server = server;
+    this.#expected = new ExpectedReplies(this.connection, server.timers);
     this.#replies = new Expectation(server.limits.messageBytes);
     this.info = { remoteAddr: conn.remoteAddr, values: new Map() };
     if (server.limits.idleTimeoutMs > 0) void this.#endIdle(server.limits.idleTimeoutMs);
@@ -124,11 +112,11 @@ export class ServerConnection implements Role, CallHost {
   admits(type: number, data: Uint8Array, paidFor: boolean): boolean {
     if (type !== FrameType.Request || this.#draining) return true;
     const { held } = this.connection;
-    return paidFor ? held.hasRoom : held.mayBegin(() => data.length + this.#expected(data));
+    return paidFor ? held.hasRoom : held.mayBegin(() => data.length + this.#likely(data));
   }
 
   /** How long the reply to a Request is likely to be, in bytes. */
-  #expected(data: Uint8Array): number {
+  #likely(data: Uint8Array): number {
     try {
       const { service, method } = decodeRequest(data);
       const route = this.server.router.find(service, method);
@@ -142,39 +130,11 @@ export class ServerConnection implements Role, CallHost {
   }
 
   get begins(): boolean {
-    return this.#soon > 0;
+    return this.#expected.soon;
   }
 
   turned(): void {
-    if (this.#soon + this.#begun.length === 0) return;
-    this.connection.held.begun(this.#soon);
-    this.#soon = 0;
-    const turn = this.#turn++;
-    for (const call of this.#begun) {
-      if (call.turn !== turn) continue;
-      const { bytes } = call.replies!; // as is known by now
-      const little = bytes < LITTLE_BYTES || this.connection.closed;
-      this.#expect(call, little ? 0 : bytes);
-      if (little) continue;
-      this.connection.held.expect(bytes);
-      this.#expecting.set(call, { looks: 0 });
-    }
-    this.#begun = [];
-    if (this.#expecting.size > 0) {
-      this.#doubt ??= this.server.timers.repeat(DOUBT_MS, () => this.#doubtful());
-    }
-  }
-
-  /** Expects nothing more of calls that take long. They may wait for others, which have to begin. */
-  #doubtful(): void {
-    const unknown = new Set<Expectation>();
-    for (const [call, age] of this.#expecting) {
-      const { known } = call.replies!;
-      if (++age.looks <= (known ? KNOWN_LOOKS : 1)) continue;
-      this.#unexpected(call);
-      if (!known) unknown.add(call.replies!);
-    }
-    for (const replies of unknown) replies.doubt();
+    this.#expected.turned();
   }
 
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
@@ -225,54 +185,12 @@ export class ServerConnection implements Role, CallHost {
     if (!call.status) this.#hold(call, request);
   }
 
-  /**
-   * A call has begun, and its handler waits for something. Perhaps not for long, so its reply may be
-   * about to come, and be as long as one can be.
-   */
+  /** A handler waits for something: meanwhile its request is held, and its reply expected. */
   #hold(call: ServerCall, { payload, metadata }: Request): void {
     const bytes = call.method.clientStreaming ? 0 : Math.max(payload.length, call.decodedBytes);
     call.heldBytes = bytes + metadataBytes(metadata);
     this.connection.held.change(call.heldBytes);
-    // The reply may be made already, and wait; or there is nobody any more to send it to.
-    if (!call.replies || this.connection.closed) return;
-    call.turn = this.#turn;
-    this.#soon++;
-    this.connection.held.begin();
-    // For the server it counts as what is likely, or few connections would leave no room on any.
-    if (call.replies.bytes >= LITTLE_BYTES) {
-      this.#expect(call, call.replies.bytes);
-      this.#begun.push(call);
-    }
-    // Usually the next read tells that a turn has passed, which costs nothing.
-    this.#turning ??= this.server.timers.start(TURN_MS, () => {
-      this.#turning = undefined;
-      this.turned();
-    });
-  }
-
-  /** The reply to a call was made, or there will be none. */
-  #answered(call: ServerCall): void {
-    if (call.turn === this.#turn) {
-      this.#soon--;
-      this.connection.held.begun(1);
-    }
-    call.turn = 0;
-    if (call.expectedBytes > 0) this.#unexpected(call);
-  }
-
-  /** Expects nothing more of a call. */
-  #unexpected(call: ServerCall): void {
-    if (this.#expecting.delete(call)) this.connection.held.expect(-call.expectedBytes);
-    this.#expect(call, 0);
-    if (this.#expecting.size > 0) return;
-    this.#doubt?.stop();
-    this.#doubt = undefined;
-  }
-
-  /** Expects so many bytes of a call, on the server. */
-  #expect(call: ServerCall, bytes: number): void {
-    this.server.held.expect(bytes - call.expectedBytes);
-    call.expectedBytes = bytes;
+    this.#expected.begin(call);
   }
 
   /** Why no other handler may run, if that is so. */
@@ -316,7 +234,7 @@ export class ServerConnection implements Role, CallHost {
         call.replies?.learn(bytes.length);
         this.#replies.learn(bytes.length);
         call.replies = undefined;
-        this.#answered(call);
+        this.#expected.answered(call);
         if (call.congested) await call.room(bytes.length);
         if (call.status) return;
         if (call.sizes) call.sizes.sent += bytes.length;
@@ -344,7 +262,7 @@ export class ServerConnection implements Role, CallHost {
     if (call.status !== OK) call.ignore();
     if (call.heldBytes > 0) this.connection.held.change(-call.heldBytes);
     call.heldBytes = 0;
-    this.#answered(call);
+    this.#expected.answered(call);
   }
 
   /** Ends the connection when it has had no call for so long. */
@@ -456,9 +374,7 @@ export class ServerConnection implements Role, CallHost {
 
   ended(failure: Status | undefined): void {
     for (const call of [...this.#refused.values()]) call.end(failure ?? ENDED);
-    this.turned();
-    for (const call of [...this.#expecting.keys()]) this.#unexpected(call);
-    this.#turning?.stop();
+    this.#expected.end();
     if (failure) this.server.report(statusError(failure));
     this.server.disconnected(this);
   }

@@ -32,7 +32,8 @@
 import type { Backlog } from "./backlog.ts";
 import type { Deadlines, Expirable } from "./deadlines.ts";
 import { checkLength, FrameFlag, FrameType, HEADER_LENGTH, writeHeader } from "./framing.ts";
-import type { Expectation, HeldBytes } from "./held_bytes.ts";
+import type { Expectation } from "./expected_replies.ts";
+import type { HeldBytes } from "./held_bytes.ts";
 import { Inbox } from "./inbox.ts";
 import type { Limits } from "./limits.ts";
 import type { Method } from "./method.ts";

@@ -1,7 +1,7 @@
 // What is held and what is expected, of one connection and of its server.
 
 import { deepEqual, equal } from "node:assert/strict";
-import { Expectation, HeldBytes } from "../held_bytes.ts";
+import { HeldBytes } from "../held_bytes.ts";
 
 const SHARE = 1 << 16;
 
@@ -134,30 +134,4 @@ Deno.test("a call that has just begun counts for the longest reply, until it is 
   equal(told, 1);
   over();
   equal(server.hasRoom, true); // many calls of many connections are hardly answered at once
-});
-
-Deno.test("the first replies may be as long as they can be, the next ones as the longest of late", () => {
-  const replies = new Expectation(1_000);
-  deepEqual([replies.bytes, replies.known], [1_000, false]);
-  replies.learn(10);
-  deepEqual([replies.bytes, replies.known], [10, true]);
-  replies.learn(640);
-  equal(replies.bytes, 640);
-  replies.learn(10);
-  equal(replies.bytes, 630);
-  for (let i = 0; i < 1_000; i++) replies.learn(10);
-  equal(replies.bytes, 10);
-  replies.learn(1_001); // it is not sent
-  equal(replies.bytes, 9);
-  replies.learn(1_000);
-  equal(replies.bytes, 1_000);
-});
-
-Deno.test("calls without a reply are doubted, until there is one", () => {
-  const replies = new Expectation(1_000);
-  replies.doubt();
-  equal(replies.bytes, 500);
-  replies.learn(800);
-  replies.doubt();
-  equal(replies.bytes, 800);
 });
