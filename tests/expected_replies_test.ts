@@ -68,7 +68,49 @@ Deno.test("a call that has just begun takes the room of the longest reply, until
   for (const each of calls) replies.answered(each);
   equal(room(), 10);
   equal(replies.soon, false);
+  replies.turned();
+  for (const each of calls) replies.answered(each); // its handler has settled
+  equal(room(), 10);
   replies.end();
+});
+
+Deno.test("a call may be answered twice in the turn in which it has begun", () => {
+  const { replies, room, call } = bed();
+  const [first, second] = [call(10), call(LONG)];
+  replies.begin(first);
+  replies.begin(second);
+  for (const each of [first, first, second, second]) replies.answered(each);
+  equal(room(), 10);
+  replies.begin(first);
+  equal(replies.soon, true);
+  equal(room(), 9);
+  replies.end();
+});
+
+Deno.test("there is one timer for all calls, again after it was needed, and none at the end", async () => {
+  const { timers, replies, room, call } = bed();
+  for (let round = 0; round < 2; round++) {
+    for (let i = 0; i < 3; i++) replies.begin(call(10));
+    equal(timers.running, 1);
+    await timers.pass(50);
+    equal(timers.running, 0);
+    equal(room(), 10);
+  }
+  for (let round = 0; round < 2; round++) {
+    const calls = [call(LONG), call(LONG)];
+    for (const each of calls) {
+      replies.begin(each);
+      replies.turned();
+    }
+    await timers.pass(50);
+    equal(timers.running, 1);
+    for (const each of calls) replies.answered(each);
+    equal(timers.running, 0);
+  }
+  replies.begin(call());
+  replies.end();
+  equal(timers.running, 0);
+  bed().replies.end();
 });
 
 Deno.test("the server expects of it what is likely, from the beginning", async () => {
@@ -91,7 +133,7 @@ Deno.test("the server expects of it what is likely, from the beginning", async (
 
 Deno.test("after a turn a call takes the room of its method's replies, and little of little", () => {
   const { replies, room, call } = bed();
-  const calls = [call(10), call(MOST / 2), call(MOST / 2)];
+  const calls = [call(10), call(4_095), call(MOST / 2), call(MOST / 2)];
   for (const each of calls) replies.begin(each);
   replies.turned();
   equal(room(), 9);

@@ -108,6 +108,27 @@ Deno.test("nobody is told while there is no room", () => {
   over();
 });
 
+Deno.test("a connection that waits for its server is told of its room, and of less that it holds itself", () => {
+  for (const [own, whole] of [[0, 1], [1, 0]] as const) {
+    const server = new HeldBytes(10);
+    const held = new HeldBytes(10, server);
+    const other = new HeldBytes(10, server);
+    held.change(2);
+    other.change(9);
+    let told = 0;
+    const over = held.wait(() => void told++);
+    other.change(-0);
+    equal(told, 0);
+    held.change(-own);
+    other.change(-2 * whole);
+    equal(told, 1);
+    held.change(-1);
+    equal(told, 1);
+    over();
+    equal(server.awaited || held.awaited, false);
+  }
+});
+
 Deno.test("a server hears that somebody waits", () => {
   const server = new HeldBytes(10);
   let heard = 0;

@@ -28,7 +28,7 @@ class Peer {
 function bed(timeoutMs = 3_000) {
   const timers = new FakeTimers();
   const held = new HeldBytes(10);
-  const peers = [new Peer(), new Peer()];
+  const peers = [new Peer(), new Peer(), new Peer()];
   new Pressure(held, timers, timeoutMs, () => peers);
   return { timers, held, peers };
 }
@@ -69,6 +69,7 @@ Deno.test("a peer that reads nothing is left alone while there is room, or nobod
   stuck!.send(1_000);
   await settle();
   const over = held.wait(() => {}); // for room of its own connection
+  equal(timers.running, 0);
   await timers.pass(10_000);
   held.change(10);
   over();
@@ -109,16 +110,16 @@ Deno.test("of several that read nothing the one that holds most is given up firs
   for (const [at, peer] of peers.entries()) {
     peer.sink.hold();
     peer.send(1_000);
-    peer.held.change(at + 1);
+    peer.held.change([2, 3, 1][at]!);
   }
   await settle();
   held.change(10);
   const over = held.wait(() => {});
   await timers.pass(4_000);
-  deepEqual(peers.map(({ failures }) => failures.length), [0, 1]);
-  peers.pop();
+  deepEqual(peers.map(({ failures }) => failures.length), [0, 1, 0]);
+  peers.splice(1, 1);
   await timers.pass(1_000);
-  deepEqual(peers.map(({ failures }) => failures.length), [1]);
+  deepEqual(peers.map(({ failures }) => failures.length), [1, 0]);
   over();
 });
 
@@ -141,4 +142,20 @@ Deno.test("a peer that sends a long frame too slowly is given up while others wa
   await timers.pass(10_000);
   deepEqual(fast!.failures, []);
   over();
+});
+
+Deno.test("a peer that sends a long frame slowly is not one that reads nothing", async () => {
+  const { timers, held, peers: [peer] } = bed();
+  held.change(10);
+  const over = held.wait(() => {});
+  const again = held.wait(() => {});
+  equal(timers.running, 1);
+  for (let second = 0; second < 10; second++) {
+    peer!.awaitsFrame = true;
+    peer!.bytesIn += 1 << 16;
+    await timers.pass(1_000);
+  }
+  deepEqual(peer!.failures, []);
+  over();
+  again();
 });
