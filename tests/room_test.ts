@@ -501,6 +501,7 @@ testEverywhere(
       await gate.pass();
       return X;
     };
+    // deno-lint-ignore require-yield -- it gives no messages
     async function* both(messages: AsyncIterable<Uint8Array>) {
       let bytes = 0;
       for await (const message of messages) {
