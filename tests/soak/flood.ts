@@ -108,9 +108,14 @@ async function goodCalls(path: string, seconds: number): Promise<Calls> {
 async function settled(victim: Victim): Promise<FloodResult["left"]> {
   const end = performance.now() + SETTLE_MS;
   for (;;) {
-    const { callsInFlight, connections, heldBytes } = await victim.report();
-    const free = callsInFlight === 1 && connections === 1 && heldBytes === 0; // the report itself
-    if (free || performance.now() >= end) return { callsInFlight, connections, heldBytes };
+    try {
+      const { callsInFlight, connections, heldBytes } = await victim.report();
+      const free = callsInFlight === 1 && connections === 1 && heldBytes === 0; // the report itself
+      if (free || performance.now() >= end) return { callsInFlight, connections, heldBytes };
+    } catch (error) {
+      // Those that have just gone may still take all places.
+      if (performance.now() >= end) throw error;
+    }
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
