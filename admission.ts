@@ -1,6 +1,6 @@
 /**
- * Which frames a connection may take while there is no room for another call. What it has read
- * waits here, in order, and nothing more is read.
+ * Which frames a connection may take while there is no room for another call. The first for which
+ * there is none waits here, what has come behind it in the decoder, and nothing more is read.
  *
  * @module
  */

@@ -55,8 +55,8 @@ export interface Codec<Message, Init = Message> {
    * A codec without it is taken to make messages that are as large as their bytes.
    *
    * Codecs of protobuf-es count what the bytes will become. They also count the time that it takes,
-   * and return `Infinity` for a message that would hold the event loop for too long: about 50 ms, or
-   * as much longer as `most` is larger than 65 MiB.
+   * and return `Infinity` for a message that would hold the event loop for too long: about 60 ms, or
+   * as much longer as `most` is larger than 80 MiB.
    *
    * @param bytes An encoded message, or anything else that a peer has sent: what is wrong with it is
    * for `decode` to say.

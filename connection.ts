@@ -132,12 +132,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     return this.#closed;
   }
 
-  /** Settles when it has. */
-  get over(): Promise<void> {
-    return this.#ended.promise;
-  }
-
-  /** Whether something has come that no call has taken: a part of a frame, or frames without room. */
+  /** Whether something has come that no call has taken: a part of a frame, or one without room. */
   get receiving(): boolean {
     return this.#decoder.partial || this.#admission.waiting;
   }

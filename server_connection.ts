@@ -32,7 +32,7 @@ import { type CallHost, DEADLINE_PASSED, ServerCall, type ServerKeeper } from ".
 import type { ConnectionInfo, Messages } from "./service.ts";
 import { Code, OK, RpcError, type Status, statusError, statusOf } from "./status.ts";
 import { isPromiseLike } from "./tell.ts";
-import type { Timers } from "./timer.ts";
+import type { Timer, Timers } from "./timer.ts";
 import { NO_BYTES } from "./writer.ts";
 
 /** What a connection needs of its server. */
@@ -71,6 +71,7 @@ export class ServerConnection implements Role, CallHost {
   readonly #refusing = new Set<Promise<void>>();
   readonly #expected: ExpectedReplies;
   readonly #replies: Expectation; // of all its unary calls
+  #idle: Timer | undefined;
   #running = 0; // handlers, also of calls that are over
   #lastId = 0;
   #unnamed = 0; // refused calls whose id is another one's, too
@@ -87,7 +88,7 @@ export class ServerConnection implements Role, CallHost {
     this.#expected = new ExpectedReplies(this.connection, server.timers);
     this.#replies = new Expectation(server.limits.messageBytes);
     this.info = { remoteAddr: conn.remoteAddr, values: new Map() };
-    if (server.limits.idleTimeoutMs > 0) void this.#endIdle(server.limits.idleTimeoutMs);
+    this.#watchIdle(server.limits.idleTimeoutMs || Infinity);
   }
 
   /** Answers new calls `UNAVAILABLE`, and ends when those in flight have. */
@@ -265,18 +266,17 @@ export class ServerConnection implements Role, CallHost {
     this.#expected.answered(call);
   }
 
-  /** Ends the connection when it has had no call for so long. */
-  async #endIdle(ms: number): Promise<void> {
-    const { connection, server } = this;
-    let left = ms;
-    while (!connection.closed && !this.#draining) {
-      await connection.whenIdle();
-      await server.timers.settled(connection.over, left);
-      const busy = connection.calls > 0 || this.#refused.size > 0 || connection.receiving;
-      left = busy ? ms : connection.idleSince + ms - performance.now();
-      if (left <= 0) break;
-    }
-    if (!connection.closed && !this.#draining) await this.drain();
+  /** Looks in so many milliseconds whether the connection has had no call for too long. */
+  #watchIdle(ms: number): void {
+    const { limits: { idleTimeoutMs }, timers } = this.server;
+    this.#idle = timers.start(ms, () => {
+      if (this.#draining) return;
+      const { calls, receiving, idleSince } = this.connection;
+      const busy = calls + this.#refused.size > 0 || receiving;
+      const left = busy ? idleTimeoutMs : idleSince + idleTimeoutMs - performance.now();
+      if (left > 0) this.#watchIdle(left);
+      else void this.drain();
+    });
   }
 
   /** The message of a call, or its messages. If it cannot be decoded, the call is refused. */
@@ -375,6 +375,7 @@ export class ServerConnection implements Role, CallHost {
   ended(failure: Status | undefined): void {
     for (const call of [...this.#refused.values()]) call.end(failure ?? ENDED);
     this.#expected.end();
+    this.#idle?.stop();
     if (failure) this.server.report(statusError(failure));
     this.server.disconnected(this);
   }

@@ -1,6 +1,6 @@
 // Frames that are begun and not finished.
 
-import { connect, serve } from "@ttrpc/ttrpc/core";
+import { connect, serve, type ServiceHandlers } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { FrameTimeout } from "../frame_timeout.ts";
 import { encodeFrame, FrameDecoder, FrameType } from "../framing.ts";
@@ -116,19 +116,20 @@ Deno.test("stop() ends the watch, and zero milliseconds are for ever", async () 
 
 const limits = { frameTimeoutMs: 100 };
 
+const echo: ServiceHandlers<typeof Bytes> = {
+  one: (bytes) => bytes,
+  up: () => new Uint8Array(0),
+  down: () => [],
+  both: () => [],
+};
+
 testEverywhere(
   "a client that does not finish a frame loses its connection, and no other",
   async (place) => {
     const errors: unknown[] = [];
     const server = serve(
       { listener: place.listen(), limits, onError: (error) => void errors.push(error) },
-      (router) =>
-        router.service(Bytes, {
-          one: (bytes) => bytes,
-          up: () => new Uint8Array(0),
-          down: () => [],
-          both: () => [],
-        }),
+      (router) => router.service(Bytes, echo),
     );
     const client = await connect(await place.dial());
     using peer = new RawPeer(await place.dial());
@@ -166,13 +167,7 @@ testEverywhere(
 testEverywhere("a connection without a frame under way may be silent for long", async (place) => {
   const server = serve(
     { listener: place.listen(), limits: { frameTimeoutMs: 8 } },
-    (router) =>
-      router.service(Bytes, {
-        one: (bytes) => bytes,
-        up: () => new Uint8Array(0),
-        down: () => [],
-        both: () => [],
-      }),
+    (router) => router.service(Bytes, echo),
   );
   const client = await connect(await place.dial());
   const service = client.service(Bytes);

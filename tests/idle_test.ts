@@ -3,6 +3,7 @@
 import { connect, serve } from "@ttrpc/ttrpc/core";
 import { equal, ok } from "node:assert/strict";
 import { Bytes, type Place, soon, testEverywhere, until } from "./everywhere.ts";
+import { RawPeer } from "./raw_peer.ts";
 
 const X = new Uint8Array(1);
 
@@ -54,6 +55,18 @@ testEverywhere("a call in flight is no idleness, however long it takes", async (
   gate.resolve();
   equal((await call).length, 1);
   await soon(client.closed, "the end of the connection");
+  await server.shutdown();
+});
+
+testEverywhere("a frame under way is no idleness, until it has taken too long", async (place) => {
+  const server = serveGated(place, 20, Promise.resolve());
+  using peer = new RawPeer(await place.dial());
+  await peer.sendBytes(new Uint8Array(5));
+  const later = performance.now() + 100;
+  await until(() => performance.now() > later, "several times of the limit");
+  equal(server.stats().connections, 1);
+  peer[Symbol.dispose]();
+  await until(() => server.stats().connections === 0, "the end of the connection");
   await server.shutdown();
 });
 
