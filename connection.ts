@@ -15,7 +15,7 @@ import { Stall } from "./stall.ts";
 import { Code, describe, type Status, statusOf } from "./status.ts";
 import type { Stream, StreamHost } from "./stream.ts";
 import { tell } from "./tell.ts";
-import { spend, type Timer, type Timers } from "./timer.ts";
+import { type Timer, type Timers, turnIfDue } from "./timer.ts";
 import { NO_BYTES } from "./writer.ts";
 import { checkCount, WriteQueue } from "./write_queue.ts";
 
@@ -50,8 +50,6 @@ export interface Role extends FrameSink, Admitting {
 
 /** How long the end of a connection waits for the peer to read the last bytes, in milliseconds. */
 const LINGER_MS = 1_000;
-/** Bytes of a frame that is too long for which a microsecond is left to others. */
-const SKIPPED_A_US = 1 << 8;
 /** Bytes that are read at once while more waits than should. */
 const AHEAD_BYTES = 1 << 12;
 
@@ -208,8 +206,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
         this.backlog.keep();
         this.#decoder.push(length, this);
         if (!this.#closed) this.#frameTimeout.watch();
-        // What is skipped is worth less than what others send meanwhile.
-        const others = this.#decoder.skips && spend(length / SKIPPED_A_US);
+        const others = turnIfDue(performance.now());
         if (others) await others;
       }
     } catch (cause) {

@@ -133,11 +133,6 @@ export class FrameDecoder {
     return this.#skip > 0 || this.#large !== undefined || this.#end > this.#start;
   }
 
-  /** Whether the rest of a frame that is too long is skipped. */
-  get skips(): boolean {
-    return this.#skip > 0;
-  }
-
   /** How many frames were cut, so that one under way can be told from the next. */
   get frames(): number {
     return this.#frames;

@@ -135,8 +135,12 @@ const TURNS = 64;
 /** How long code that never waits for the event loop may hold it, in microseconds. */
 const LONGEST_TURN_US = 2_000;
 
+/** How long the event loop may go on with what has come already, in milliseconds. */
+const LONGEST_WITHOUT_MS = 2;
+
 let nextTurn: Promise<void> | undefined;
 let spentUs = 0;
+let lastTurn = 0;
 
 /** Lets everything else have its turn. Whoever waits at the same time waits together. */
 export function turn(): Promise<void> {
@@ -146,6 +150,7 @@ export function turn(): Promise<void> {
       if (--left > 0) return void setImmediate(next);
       nextTurn = undefined;
       spentUs = 0;
+      lastTurn = performance.now();
       resolve();
     };
     setImmediate(next);
@@ -161,4 +166,16 @@ export function turn(): Promise<void> {
 export function spend(us: number): Promise<void> | undefined {
   spentUs += us;
   return spentUs < LONGEST_TURN_US ? undefined : turn();
+}
+
+/**
+ * Keeps those who always find something to do, since their peers send without a pause, from keeping
+ * all others from being heard: each round of the event loop may be long, and only one in sixty-one
+ * asks the system for what else has come.
+ *
+ * @param now Milliseconds of `performance.now()`.
+ * @returns What to wait for before there is more; `undefined` if it is not long since a turn.
+ */
+export function turnIfDue(now: number): Promise<void> | undefined {
+  return now - lastTurn < LONGEST_WITHOUT_MS ? undefined : turn();
 }

@@ -8,7 +8,7 @@ import { type Limits, resolveLimits } from "../limits.ts";
 import { Method, type MethodKind } from "../method.ts";
 import { Code, type Status } from "../status.ts";
 import { Stream, type StreamHost } from "../stream.ts";
-import { type Timer, Timers } from "../timer.ts";
+import { type Timer, Timers, turn } from "../timer.ts";
 import { type ByteSink, WriteQueue } from "../write_queue.ts";
 
 export const KINDS = ["unary", "server_streaming", "client_streaming", "bidi_streaming"] as const;
@@ -25,6 +25,7 @@ export function methodOf(kind: MethodKind): Method {
 
 /** Lets everything run that waits for nothing but its turn. */
 export async function settle(): Promise<void> {
+  await turn();
   await new Promise((resolve) => setImmediate(resolve));
 }
 

@@ -1,7 +1,7 @@
 // Timers, pauses and turns, by a clock that the test moves.
 
 import { deepEqual, equal, throws } from "node:assert/strict";
-import { checkTime, delay, spend, Timers, turn } from "../timer.ts";
+import { checkTime, delay, spend, Timers, turn, turnIfDue } from "../timer.ts";
 import { CountedSignal } from "./counted_signal.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { isSettled } from "./stand_ins.ts";
@@ -226,3 +226,13 @@ Deno.test("spend() asks to wait once two milliseconds of work are done, and coun
 function fail(): void {
   throw new Error("a timer has fired that should not");
 }
+
+Deno.test("turnIfDue() asks to wait for a turn when the last one was two milliseconds ago", async () => {
+  await turn();
+  const now = performance.now();
+  equal(turnIfDue(now), undefined);
+  const wait = turnIfDue(now + 2);
+  equal(wait, turn());
+  await wait;
+  equal(turnIfDue(performance.now()), undefined);
+});
