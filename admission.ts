@@ -19,6 +19,8 @@ export interface AdmissionHost {
   peerReads(): Promise<boolean | undefined>;
   /** Hands out the frames that came with the one that was kept. */
   resume(): void;
+  /** Reads a little further, as there may be something that makes room. */
+  readAhead(): void;
   /** Ends the connection because of an error. */
   fail(cause: unknown): void;
 }
@@ -28,11 +30,12 @@ export interface Admitting {
   /**
    * Whether a frame may be taken now.
    *
-   * @param type The type of the frame.
+   * @param streamId The stream of the frame.
+   * @param type Its type.
    * @param data Its data.
    * @param paidFor Whether the server has made room for it before it was read.
    */
-  admits(type: number, data: Uint8Array, paidFor: boolean): boolean;
+  admits(streamId: number, type: number, data: Uint8Array, paidFor: boolean): boolean;
   /** Whether calls have begun in this turn of the event loop, whose replies may be about to come. */
   readonly begins: boolean;
   /** The turn has passed. */
@@ -49,6 +52,7 @@ const PROBE_MS = 1_000;
 
 /** A frame that waits. */
 interface KeptFrame {
+  readonly streamId: number;
   readonly type: number;
   readonly data: Uint8Array;
   /** What the server holds for it. */
@@ -91,8 +95,8 @@ export class Admission {
   }
 
   /** Whether a frame that has come may be taken at once. If not, it has to be kept. */
-  admits(type: number, data: Uint8Array): boolean {
-    return this.#role.admits(type, data, this.#paid > 0);
+  admits(streamId: number, type: number, data: Uint8Array): boolean {
+    return this.#role.admits(streamId, type, data, this.#paid > 0);
   }
 
   /** A frame is about to be taken at once: what the server held for it is counted anew. */
@@ -103,8 +107,8 @@ export class Admission {
   }
 
   /** Keeps a frame until there is room. No other one comes until then. */
-  keep(type: number, data: Uint8Array, take: () => void): void {
-    this.#kept = { type, data, paid: this.#paid, arrival: performance.now(), take };
+  keep(streamId: number, type: number, data: Uint8Array, take: () => void): void {
+    this.#kept = { streamId, type, data, paid: this.#paid, arrival: performance.now(), take };
     this.#paid = 0;
   }
 
@@ -116,8 +120,8 @@ export class Admission {
   /** Has the frame that waits taken when there is room. Others may have to wait after it. */
   async release(): Promise<void> {
     for (let hops = 0; this.#kept && !this.#host.closed;) {
-      const { type, data, paid, arrival, take } = this.#kept;
-      if (this.#role.admits(type, data, paid > 0)) {
+      const { streamId, type, data, paid, arrival, take } = this.#kept;
+      if (this.#role.admits(streamId, type, data, paid > 0)) {
         hops = 0;
         this.#host.held.changeWhole(-paid);
         this.#kept = undefined;
@@ -125,8 +129,10 @@ export class Admission {
         take();
         this.#arrival = undefined;
         this.#host.resume();
-      } else if (!this.#role.begins) await this.#room();
-      else if (++hops <= HOPS) await undefined;
+      } else if (!this.#role.begins) {
+        this.#host.readAhead();
+        await this.#room();
+      } else if (++hops <= HOPS) await undefined;
       else {
         await new Promise((resolve) => setImmediate(resolve));
         this.#role.turned();

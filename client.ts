@@ -26,6 +26,7 @@ import {
   interceptedCaller,
   type InterceptingClient,
 } from "./intercepted.ts";
+import { type ExtensionOptions, resolveExtension } from "./keepalive.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
 import { decodeMessage, encodeMessage, ReceivedMessages } from "./messages.ts";
 import { Method } from "./method.ts";
@@ -45,7 +46,7 @@ import { Timers } from "./timer.ts";
 import { NO_BYTES } from "./writer.ts";
 
 /** What {@linkcode connect} may be told. */
-export interface ConnectOptions extends DialOptions {
+export interface ConnectOptions extends DialOptions, ExtensionOptions {
   /** For calls that do not say otherwise. */
   defaults?: CallDefaults | undefined;
   /** Code around every call: interceptors, outermost first. */
@@ -104,9 +105,10 @@ export async function connect(
 ): Promise<Client> {
   const { reconnect, waitForReady, onClose } = options;
   const limits = resolveLimits(options.limits);
+  const extension = resolveExtension(options);
   const timers = new Timers();
   const keeper = { deadlines: new Deadlines(), tally: new Tally(), waiting: new Set<ClientCall>() };
-  const common = { limits, timers, keeper, onClose };
+  const common = { limits, timers, keeper, onClose, extension };
   if (isByteConnection(address)) {
     if (reconnect) {
       throw new TypeError("Cannot reconnect to an open connection: it has no address to dial");

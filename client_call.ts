@@ -5,6 +5,7 @@
  */
 
 import type { CallSettings } from "./call_options.ts";
+import { encodeResponse } from "./envelope.ts";
 import type { Metadata } from "./metadata.ts";
 import { sendMessages } from "./messages.ts";
 import type { Method } from "./method.ts";
@@ -12,6 +13,7 @@ import type { Messages } from "./service.ts";
 import { type Abortable, unwatchSignal, watchSignal } from "./signal.ts";
 import { abortStatus, Code, type Status, statusOf } from "./status.ts";
 import { type CallKeeper, Stream } from "./stream.ts";
+import { NO_BYTES } from "./writer.ts";
 
 /** What a call needs of its client. */
 export interface ClientKeeper extends CallKeeper {
@@ -41,8 +43,6 @@ export class ClientCall extends Stream implements Abortable {
   request: CallRequest | undefined;
   /** What is told when the call has ended. */
   guard: CallGuard | undefined;
-  /** The ids of calls that were given up, and that the server still works on. */
-  abandoned: Set<number> | undefined;
   readonly #timeoutMs: number | undefined;
   #signal: AbortSignal | undefined;
   readonly #client: ClientKeeper;
@@ -79,9 +79,10 @@ export class ClientCall extends Stream implements Abortable {
   /** Gives the call up: nothing more is sent or received, and the caller gets the status. */
   cancel(status: Status): void {
     if (this.status) return this.ignore();
-    this.abandoned?.add(this.id);
-    // The wire has no way to cancel; to half-close is as near as it gets.
-    if (this.id !== 0) this.halfClose();
+    if (this.id !== 0) {
+      this.sendCancel(status.code === Code.DEADLINE_EXCEEDED ? TOO_LATE : NO_BYTES);
+      this.halfClose(); // is all that a server hears which does not know how to cancel
+    }
     this.abandon(status);
   }
 
@@ -140,6 +141,12 @@ export function deadlineStatus(timeoutMs: number | undefined): Status {
     message: `the deadline of ${timeoutMs} ms has passed`,
   };
 }
+
+/** What a server is told when a call is given up because of its deadline. */
+const TOO_LATE = encodeResponse({
+  status: { code: Code.DEADLINE_EXCEEDED, message: "" },
+  payload: NO_BYTES,
+});
 
 const GIVEN_UP: Status = { code: Code.CANCELLED, message: "the caller gave up" };
 

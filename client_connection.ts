@@ -6,7 +6,7 @@
 
 import type { ByteConnection } from "./address.ts";
 import type { ClientCall } from "./client_call.ts";
-import { Connection, type Role } from "./connection.ts";
+import { Connection, type ConnectionOwner, type Role } from "./connection.ts";
 import { decodeResponse, requestLength, writeRequest } from "./envelope.ts";
 import {
   checkLength,
@@ -16,10 +16,7 @@ import {
   oversizedError,
   writeHeader,
 } from "./framing.ts";
-import type { HeldBytes } from "./held_bytes.ts";
-import type { Limits } from "./limits.ts";
 import { Code, describe, OK, type Status, statusOf } from "./status.ts";
-import type { Timers } from "./timer.ts";
 
 const LARGEST_ID = 2 ** 32 - 1;
 /** How long a client that is closed waits for its server to close, too, in milliseconds. */
@@ -27,17 +24,11 @@ const LINGER_MS = 100;
 const LONGEST_TIMEOUT = 2n ** 63n - 1n;
 
 /** What a client tells its connections. */
-export interface ClientConnectionOptions {
+export interface ClientConnectionOptions extends ConnectionOwner {
   /** The open connection. */
   readonly conn: ByteConnection;
   /** The server's address, if there is one. */
   readonly name: string | undefined;
-  /** The bounds. */
-  readonly limits: Readonly<Limits>;
-  /** The client's timers. */
-  readonly timers: Timers;
-  /** What all its connections hold. */
-  readonly held: HeldBytes;
   /** Takes a call for which there is no stream id left. */
   readonly onExhausted: (call: ClientCall) => void;
   /** Called when the connection has ended, with the reason if it was lost. */
@@ -55,7 +46,6 @@ export class ClientConnection implements Role {
   readonly #options: ClientConnectionOptions;
   #nextId: number;
   #closing = false;
-  readonly #abandoned = new Set<number>(); // calls that were given up, and not answered yet
   readonly #waiting = new Set<ClientCall>(); // for room in the write queue
   #over: Status | undefined; // how calls end from now on
 
@@ -118,7 +108,6 @@ export class ClientConnection implements Role {
     call.request = undefined;
     call.open(this.#nextId);
     this.#nextId += 2;
-    call.abandoned = this.#abandoned;
     this.connection.streams.set(call.id, call);
     if (call.sizes) call.sizes.sent += payload.length;
     if (messages) void call.sendAll(messages);
@@ -139,16 +128,13 @@ export class ClientConnection implements Role {
     return { code: Code.UNAVAILABLE, message };
   }
 
-  /**
-   * Ends it. While the server works on a call, be it one that was given up, that is at once: nothing
-   * else tells the server to stop.
-   */
+  /** Ends it: at once while a call is in flight, so that the server stops working on it. */
   close(): void {
     const { connection } = this;
     const over = this.#over = closedStatus(connection.name);
     this.#closing = true;
     for (const call of this.#waiting) call.end(over);
-    if (connection.calls > 0 || this.#abandoned.size > 0) connection.close(over);
+    if (connection.calls > 0) connection.close(over);
     else void connection.finish(LINGER_MS, LINGER_MS);
   }
 
@@ -164,10 +150,9 @@ export class ClientConnection implements Role {
 
   turned(): void {}
 
+  overtaken(): void {}
+
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
-    const last = type === FrameType.Response ||
-      type === FrameType.Data && (flags & FrameFlag.RemoteClosed) !== 0;
-    if (last) this.#abandoned.delete(streamId);
     // What comes late, for a call that has ended here, is ignored. A server has nothing to request.
     const call = this.connection.streams.get(streamId);
     if (!call) return;
@@ -175,7 +160,7 @@ export class ClientConnection implements Role {
     else if (type === FrameType.Data) {
       if (!call.data(flags, data)) {
         call.cancel(internal(`a Data frame came for a ${call.method.kind} call`));
-      } else if (last) call.end(OK);
+      } else if ((flags & FrameFlag.RemoteClosed) !== 0) call.end(OK);
     }
   }
 
@@ -186,9 +171,9 @@ export class ClientConnection implements Role {
     } catch (cause) {
       const { code, message } = statusOf(cause);
       if (code !== Code.RESOURCE_EXHAUSTED) {
-        return call.cancel(internal("the response is malformed", cause));
+        return call.abandon(internal("the response is malformed", cause));
       }
-      return call.cancel({ code, message: `the response has ${message}`, cause });
+      return call.abandon({ code, message: `the response has ${message}`, cause });
     }
     const { status, payload } = response;
     if (status && status.code !== Code.OK) return call.end(status);
@@ -200,13 +185,15 @@ export class ClientConnection implements Role {
   oversized(streamId: number, type: number, _flags: number, length: number): void {
     if (type !== FrameType.Response && type !== FrameType.Data) return;
     const call = this.connection.streams.get(streamId);
-    call?.cancel(statusOf(oversizedError(length, this.connection.limits.messageBytes)));
-    if (type === FrameType.Response) this.#abandoned.delete(streamId);
+    const status = statusOf(oversizedError(length, this.connection.limits.messageBytes));
+    if (type === FrameType.Response) call?.abandon(status);
+    else call?.cancel(status);
   }
 
   endOfInput(): Promise<Status> {
     const { connection } = this;
     if (connection.calls > 0) connection.fail("the server closed it");
+    this.#closing = true; // to a call that begins before the connection has ended, too
     const name = connection.name ?? "the connection";
     this.#over ??= { code: Code.UNAVAILABLE, message: `the server has closed ${name}` };
     return Promise.resolve(this.#over);

@@ -10,6 +10,7 @@ import type { ClientCall, ClientKeeper } from "./client_call.ts";
 import { ClientConnection, closedStatus } from "./client_connection.ts";
 import type { Connection } from "./connection.ts";
 import { HeldBytes } from "./held_bytes.ts";
+import type { ExtensionSettings } from "./keepalive.ts";
 import type { Limits } from "./limits.ts";
 import type { Reconnect } from "./reconnect.ts";
 import { type RpcError, type Status, statusError, statusOf } from "./status.ts";
@@ -26,6 +27,8 @@ export interface ClientConnectionsOptions {
   readonly timers: Timers;
   /** The client's calls. */
   readonly keeper: ClientKeeper;
+  /** How to use the extension; `undefined` if it is not to be used. */
+  readonly extension: ExtensionSettings | undefined;
   /** Makes another connection, if that is possible. */
   readonly again?: Reconnect | undefined;
   /** Whether a lost connection is followed by another one. One that is used up always is. */
@@ -142,13 +145,15 @@ export class ClientConnections {
   }
 
   #attach(conn: ByteConnection): ClientConnection {
-    const { name, limits, timers, firstId, keeper, again, onClose } = this.#options;
+    const { name, limits, timers, firstId, keeper, again, onClose, extension } = this.#options;
     const connection = new ClientConnection({
       conn,
       name,
       limits,
       timers,
       held: this.held,
+      deadlines: keeper.deadlines,
+      extension,
       firstId,
       onExhausted: (call) => {
         if (this.#mayConnect && !this.#closing) this.#wait(call);

@@ -7,9 +7,11 @@
 import type { ByteConnection } from "./address.ts";
 import { Admission, type Admitting } from "./admission.ts";
 import { Backlog } from "./backlog.ts";
+import type { Deadlines } from "./deadlines.ts";
 import { FrameTimeout } from "./frame_timeout.ts";
-import { FrameDecoder, type FrameSink } from "./framing.ts";
+import { FrameDecoder, type FrameSink, FrameType } from "./framing.ts";
 import { HeldBytes } from "./held_bytes.ts";
+import { type ExtensionSettings, Keepalive } from "./keepalive.ts";
 import type { Limits } from "./limits.ts";
 import { Stall } from "./stall.ts";
 import { Code, describe, type Status, statusOf } from "./status.ts";
@@ -27,12 +29,18 @@ export interface ConnectionOwner {
   readonly timers: Timers;
   /** What all its connections hold. */
   readonly held: HeldBytes;
+  /** Its calls' deadlines. */
+  readonly deadlines: Deadlines;
+  /** How to use the extension; `undefined` if it is not to be used. */
+  readonly extension: ExtensionSettings | undefined;
 }
 
 /** What makes a connection a client's or a server's. */
 export interface Role extends FrameSink, Admitting {
   /** Whether the peer may start calls. */
   readonly accepts: boolean;
+  /** A call was given up, by a frame that is behind others which wait for room. */
+  overtaken(streamId: number, data: Uint8Array): void;
   /**
    * The peer sends no more, and ended between two frames. The connection ends when this has
    * settled.
@@ -52,6 +60,8 @@ export interface Role extends FrameSink, Admitting {
 const LINGER_MS = 1_000;
 /** Bytes that are read at once while more waits than should. */
 const AHEAD_BYTES = 1 << 12;
+/** Bytes that are read behind a frame that waits for room. */
+const BEHIND_BYTES = 1 << 15;
 
 /** A connection in either role. */
 export class Connection<Call extends Stream = Stream> implements StreamHost {
@@ -66,6 +76,8 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   readonly streams: Map<number, Call> = new Map();
   /** Whether something was sent for which nobody waits. It has to leave before more is read. */
   owesReplies = false;
+  /** Whether calls that are given up are cancelled. */
+  readonly cancels: boolean;
   /** Since when no call is in flight, in milliseconds of `performance.now()`, if that matters. */
   idleSince: number;
   readonly #conn: ByteConnection;
@@ -74,11 +86,13 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   readonly #decoder: FrameDecoder;
   readonly #stall: Stall;
   readonly #admission: Admission;
+  readonly #keepalive: Keepalive | undefined;
   readonly #frameTimeout: FrameTimeout;
   readonly #read = Promise.withResolvers<void>(); // settles when nothing is read any more
   readonly #ended = Promise.withResolvers<void>();
   #closed = false;
   #finishing = false; // what still comes is dropped
+  #ahead: Promise<void> | undefined; // a read that goes on while a frame waits for room
   #inputEnded = false;
   #writeError: { readonly cause: unknown } | undefined;
   #watch: Timer | undefined;
@@ -97,7 +111,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     owner: ConnectionOwner,
     role: Role,
   ) {
-    const { limits, timers, held } = owner;
+    const { limits, timers, held, deadlines, extension } = owner;
     this.#conn = conn;
     this.name = name;
     this.limits = limits;
@@ -111,6 +125,8 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     this.queue = new WriteQueue(conn, (cause) => this.#writeFailed(cause), this.held);
     this.#stall = new Stall(this, timers, role.accepts);
     this.#admission = new Admission(this, role, timers);
+    this.cancels = extension !== undefined;
+    this.#keepalive = extension && new Keepalive(this, extension.keepalive, deadlines);
     const { frameTimeoutMs } = limits;
     this.#frameTimeout = new FrameTimeout(frameTimeoutMs, this.#decoder, timers, () => {
       this.fail(
@@ -160,6 +176,11 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     return this.#admission.paid > 0 && this.#frameTimeout.waiting;
   }
 
+  /** Whether it waits for the peer to send something. */
+  get reads(): boolean {
+    return this.#frameTimeout.waiting;
+  }
+
   /** How many bytes were ever sent. */
   get bytesOut(): number {
     return this.queue.total;
@@ -182,6 +203,8 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
 
   /** Reads until the connection ends, and settles when nothing of it is left. Never rejects. */
   async run(): Promise<void> {
+    // A server sends nothing that nobody has asked for.
+    if (!this.#role.accepts) this.#keepalive?.start();
     try {
       while (!this.#closed) {
         if (this.#admission.waiting) await this.#admission.release();
@@ -191,30 +214,75 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
         if (this.owesReplies) await this.#writable();
         this.owesReplies = false;
         if (this.#closed) break;
-        const space = this.#space();
-        this.#frameTimeout.waiting = true;
-        const length = await this.#conn.read(space);
-        this.#frameTimeout.waiting = false;
+        if (this.#ahead) await this.#ahead;
+        else if (!this.#inputEnded) {
+          const space = this.#space();
+          this.#frameTimeout.waiting = true;
+          const length = await this.#conn.read(space);
+          this.#frameTimeout.waiting = false;
+          if (this.#came(length, space)) this.#decoder.push(length, this);
+        }
         if (this.#closed) break;
-        this.#role.turned();
-        if (length === null) {
+        if (this.#inputEnded && !this.#admission.waiting) {
           await this.#endOfInput();
           break;
         }
-        checkCount("read", length, space.length);
-        this.#bytesIn += length;
-        this.backlog.keep();
-        this.#decoder.push(length, this);
-        if (!this.#closed) this.#frameTimeout.watch();
+        this.#frameTimeout.watch();
         const others = turnIfDue(performance.now());
         if (others) await others;
       }
     } catch (cause) {
-      if (this.#finishing) this.close();
-      else this.fail(cause);
+      this.#readFailed(cause);
     }
     this.#read.resolve();
     await this.#ended.promise; // what finishes may still have something to send
+  }
+
+  /** Takes note of what was read, and tells whether it is to be decoded. */
+  #came(length: number | null, space: Uint8Array): length is number {
+    if (this.#closed) return false;
+    this.#role.turned();
+    if (length === null) {
+      this.#inputEnded = true;
+      return false;
+    }
+    checkCount("read", length, space.length);
+    this.#bytesIn += length;
+    this.#keepalive?.heard();
+    this.backlog.keep();
+    return true;
+  }
+
+  #readFailed(cause: unknown): void {
+    if (this.#finishing) this.close();
+    else this.fail(cause);
+  }
+
+  /**
+   * Reads a little further although a frame waits for room: a call may be given up meanwhile, which
+   * makes room, or be the one that waits.
+   */
+  readAhead(): void {
+    const left = BEHIND_BYTES - this.#decoder.waiting;
+    if (!this.cancels || this.#ahead || this.#inputEnded || left <= 0 || this.#closed) return;
+    this.#ahead = this.#readAhead(new Uint8Array(Math.min(left, AHEAD_BYTES)));
+  }
+
+  async #readAhead(space: Uint8Array<ArrayBuffer>): Promise<void> {
+    try {
+      const length = await this.#conn.read(space);
+      this.#ahead = undefined;
+      if (!this.#came(length, space)) return;
+      this.#decoder.append(space.subarray(0, length), this);
+      if (!this.#admission.waiting) return;
+      for (const { streamId, type, data } of this.#decoder.ahead()) {
+        if (type === FrameType.Cancel) this.#role.overtaken(streamId, data);
+      }
+      this.readmit();
+      this.readAhead();
+    } catch (cause) {
+      this.#readFailed(cause);
+    }
   }
 
   async #pause(): Promise<void> {
@@ -223,7 +291,6 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   }
 
   async #endOfInput(): Promise<void> {
-    this.#inputEnded = true;
     if (this.#finishing) return; // what waits to be sent is sent first
     if (this.#decoder.partial) return this.fail("the peer closed it inside a frame");
     const status = await this.#role.endOfInput();
@@ -265,6 +332,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     if (this.#closed) return;
     this.#closed = true;
     this.#frameTimeout.stop();
+    this.#keepalive?.stop();
     this.#admission.drop();
     tell(() => this.#conn.close()); // the peer, or its owner, may have been faster
     this.queue.close();
@@ -368,8 +436,8 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   }
 
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
-    if (!this.#admission.admits(type, data)) {
-      this.#admission.keep(type, data, () => this.#take(streamId, type, flags, data));
+    if (!this.#admission.admits(streamId, type, data)) {
+      this.#admission.keep(streamId, type, data, () => this.#take(streamId, type, flags, data));
       return this.#decoder.stop();
     }
     this.#admission.taken();
@@ -378,6 +446,14 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
 
   #take(streamId: number, type: number, flags: number, data: Uint8Array): void {
     if (this.#closed || this.#finishing) return;
+    if (EXTENSION.has(type)) {
+      if (!this.#keepalive) return;
+      this.#keepalive.start();
+      if (type !== FrameType.Cancel) {
+        if (streamId === 0) this.#keepalive.frame(type, data);
+        return;
+      }
+    }
     this.#stall.frame(streamId);
     this.#role.frame(streamId, type, flags, data);
   }
@@ -412,5 +488,8 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
 }
 
 const NOBODY: ReadonlySet<Stream> = new Set();
+
+/** Frames that a peer ignores which does not use the extension. */
+const EXTENSION: ReadonlySet<number> = new Set([FrameType.Ping, FrameType.Pong, FrameType.Cancel]);
 
 const ENDED: Status = { code: Code.CANCELLED, message: "the connection has ended" };

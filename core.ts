@@ -53,6 +53,7 @@ export type {
   StreamRequest,
   StreamResponse,
 } from "./interceptor.ts";
+export type { ExtensionOptions, KeepaliveOptions } from "./keepalive.ts";
 export type { Limits } from "./limits.ts";
 export type { ByteListener } from "./listen.ts";
 export { createConnectionPair } from "./memory.ts";

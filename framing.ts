@@ -41,7 +41,10 @@ import { Writer } from "./writer.ts";
 /** The length of a frame's header in bytes. */
 export const HEADER_LENGTH = 10;
 
-/** What a frame carries. Frames of any other type are ignored by a peer. */
+/**
+ * What a frame carries. Frames of any other type are ignored by a peer. The last three are an
+ * extension, which `docs/extension.md` describes: peers that do not know them ignore these, too.
+ */
 export const FrameType = {
   /** A `ttrpc.Request`, from client to server: opens a stream. */
   Request: 1,
@@ -49,6 +52,12 @@ export const FrameType = {
   Response: 2,
   /** One message of a stream, in either direction, without an envelope. */
   Data: 3,
+  /** Asks the peer, on stream 0, whether it is there. Up to eight bytes of data. */
+  Ping: 4,
+  /** Answers a ping, on stream 0, with its data. */
+  Pong: 5,
+  /** From client to server: the call of this stream is given up. */
+  Cancel: 0xc0,
 } as const;
 
 /** The bits of a frame's flags. */
@@ -138,6 +147,11 @@ export class FrameDecoder {
     return this.#frames;
   }
 
+  /** How many bytes have come that were not handed out, but for those of a long frame. */
+  get waiting(): number {
+    return this.#end - this.#start;
+  }
+
   /** The length of a long frame under way, with its header, in bytes; zero if there is none. */
   get longFrame(): number {
     return this.#large ? this.#largeLength : 0;
@@ -156,6 +170,39 @@ export class FrameDecoder {
   resume(sink: FrameSink): void {
     this.#stopped = false;
     this.#cut(sink);
+  }
+
+  /**
+   * Takes bytes that were read elsewhere.
+   *
+   * @param bytes The bytes. They are copied.
+   * @param sink Receives the frames that are now whole.
+   * @throws {RpcError} As {@linkcode FrameDecoder.push} does.
+   */
+  append(bytes: Uint8Array, sink: FrameSink): void {
+    for (let rest = bytes; rest.length > 0;) {
+      const space = this.space();
+      const part = rest.subarray(0, space.length);
+      space.set(part);
+      this.push(part.length, sink);
+      rest = rest.subarray(part.length);
+    }
+  }
+
+  /**
+   * The frames that have come whole while it is stopped, and will be handed out. Those before the
+   * first one that has not, or is too long.
+   */
+  *ahead(): Generator<Pick<Frame, "streamId" | "type" | "data">> {
+    const buffer = this.#buffer;
+    for (let at = this.#start; this.#end - at >= HEADER_LENGTH;) {
+      const length = readUint32(buffer, at);
+      const whole = HEADER_LENGTH + length;
+      if (length > this.#limit || this.#end - at < whole) return;
+      const data = buffer.subarray(at + HEADER_LENGTH, at + whole);
+      yield { streamId: readUint32(buffer, at + 4), type: buffer[at + 8]!, data };
+      at += whole;
+    }
   }
 
   /** The place for the next bytes. Valid until the next {@linkcode FrameDecoder.push}. */
@@ -349,14 +396,8 @@ export function frameDecoderStream(
         throw oversizedError(length, maxLength);
       },
     };
-    for await (let chunk of source) {
-      while (chunk.length > 0) {
-        const space = decoder.space();
-        const part = chunk.subarray(0, space.length);
-        space.set(part);
-        decoder.push(part.length, sink);
-        chunk = chunk.subarray(part.length);
-      }
+    for await (const chunk of source) {
+      decoder.append(chunk, sink);
       yield* frames;
       frames = [];
     }

@@ -19,6 +19,7 @@ import {
 import { Deadlines } from "./deadlines.ts";
 import { HeldBytes } from "./held_bytes.ts";
 import type { Interceptor } from "./interceptor.ts";
+import { type ExtensionOptions, resolveExtension } from "./keepalive.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
 import { accepted, type ByteListener, listen, listenLater } from "./listen.ts";
 import { Pressure } from "./pressure.ts";
@@ -33,7 +34,7 @@ import { checkTime, Timers } from "./timer.ts";
 import type { SocketMode } from "./unix_listener.ts";
 
 /** What {@linkcode serve} may be told beside where to serve. */
-export interface ServeSettings {
+export interface ServeSettings extends ExtensionOptions {
   /** Shuts the server down, gracefully, when it is aborted. */
   signal?: AbortSignal | undefined;
   /** Code around every handler: interceptors, outermost first. */
@@ -172,6 +173,7 @@ export class Server implements AsyncDisposable {
       limits,
       timers: this.#timers,
       held,
+      extension: resolveExtension(options),
       running: 0,
       report: (error, method) => this.#report(error, method),
       disconnected: (connection) => {

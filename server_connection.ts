@@ -5,9 +5,10 @@
  */
 
 import type { ByteConnection } from "./address.ts";
-import { Connection, type Role } from "./connection.ts";
+import { Connection, type ConnectionOwner, type Role } from "./connection.ts";
 import {
   decodeRequest,
+  decodeResponse,
   type Request,
   type Response,
   responseLength,
@@ -22,8 +23,6 @@ import {
   writeHeader,
 } from "./framing.ts";
 import { Expectation, ExpectedReplies } from "./expected_replies.ts";
-import type { HeldBytes } from "./held_bytes.ts";
-import type { Limits } from "./limits.ts";
 import { decodeMessage, encodeMessage, ReceivedMessages, sendMessages } from "./messages.ts";
 import type { Metadata } from "./metadata.ts";
 import type { Method } from "./method.ts";
@@ -32,19 +31,13 @@ import { type CallHost, DEADLINE_PASSED, ServerCall, type ServerKeeper } from ".
 import type { ConnectionInfo, Messages } from "./service.ts";
 import { Code, OK, RpcError, type Status, statusError, statusOf } from "./status.ts";
 import { isPromiseLike } from "./tell.ts";
-import type { Timer, Timers } from "./timer.ts";
+import type { Timer } from "./timer.ts";
 import { NO_BYTES } from "./writer.ts";
 
 /** What a connection needs of its server. */
-export interface ServerHost extends ServerKeeper {
+export interface ServerHost extends ServerKeeper, ConnectionOwner {
   /** Finds handlers. */
   readonly router: Router;
-  /** The bounds. */
-  readonly limits: Readonly<Limits>;
-  /** The server's timers. */
-  readonly timers: Timers;
-  /** What all connections hold. */
-  readonly held: HeldBytes;
   /** How many handlers run, on all connections. */
   running: number;
   /** A connection has ended. */
@@ -74,6 +67,9 @@ export class ServerConnection implements Role, CallHost {
   #idle: Timer | undefined;
   #running = 0; // handlers, also of calls that are over
   #lastId = 0;
+  #cancelledId: number | undefined; // the last one: what comes for it next may be a half-close
+  /** How calls end that were given up by a frame which is behind others, until it is its turn. */
+  readonly #overtaken = new Map<number, Status>();
   #unnamed = 0; // refused calls whose id is another one's, too
   #draining = false;
 
@@ -110,8 +106,8 @@ export class ServerConnection implements Role, CallHost {
     await this.connection.finish(LAST_WORDS_MS);
   }
 
-  admits(type: number, data: Uint8Array, paidFor: boolean): boolean {
-    if (type !== FrameType.Request || this.#draining) return true;
+  admits(streamId: number, type: number, data: Uint8Array, paidFor: boolean): boolean {
+    if (type !== FrameType.Request || this.#draining || this.#overtaken.has(streamId)) return true;
     const { held } = this.connection;
     return paidFor ? held.hasRoom : held.mayBegin(() => data.length + this.#likely(data));
   }
@@ -141,13 +137,35 @@ export class ServerConnection implements Role, CallHost {
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
     if (type === FrameType.Request) this.#request(streamId, flags, data);
     else if (type === FrameType.Data) this.#data(streamId, flags, data);
-    // A client has nothing to answer.
+    else if (type === FrameType.Cancel) {
+      this.#overtaken.delete(streamId);
+      this.#cancelledId = streamId;
+      this.#cancel(streamId, data);
+    } // A client has nothing to answer.
+  }
+
+  overtaken(streamId: number, data: Uint8Array): void {
+    this.#overtaken.set(streamId, this.#cancel(streamId, data));
+  }
+
+  /** The client has given a call up. Nothing more is sent on its stream. */
+  #cancel(streamId: number, data: Uint8Array): Status {
+    const status = cancelStatus(data);
+    const call = this.connection.streams.get(streamId) ?? this.#refused.get(streamId);
+    call?.abandon(status);
+    return status;
   }
 
   #request(streamId: number, flags: number, data: Uint8Array): void {
     if (streamId % 2 !== 1) return this.#refuse(streamId, invalid(EVEN_ID));
     if (streamId <= this.#lastId) return this.#refuse(streamId, invalid(USED_ID));
     this.#lastId = streamId;
+    const overtaken = this.#overtaken.get(streamId);
+    if (overtaken) {
+      const { tally } = this.server;
+      tally.start();
+      return tally.end(overtaken.code);
+    }
     let request: Request;
     try {
       request = decodeRequest(data);
@@ -329,7 +347,7 @@ export class ServerConnection implements Role, CallHost {
       over.resolve();
     };
     this.#refusing.add(over.promise);
-    call.attach({ limits, queue, backlog, held, forget });
+    call.attach({ limits, cancels: false, queue, backlog, held, forget });
     call.open(streamId);
     this.#refused.set(key, call);
     void this.#run(call, undefined, undefined);
@@ -346,6 +364,8 @@ export class ServerConnection implements Role, CallHost {
     if (call?.data(flags, data)) return;
     if (!call) {
       if (this.#refused.has(streamId)) return; // its answer is on its way
+      // A client half-closes beside: it does not know whether a server knows how to cancel.
+      if (this.#overtaken.has(streamId) || streamId === this.#cancelledId) return;
       this.#sendStatus(streamId, invalid(streamId % 2 === 1 ? NOT_ACTIVE : EVEN_ID));
     } else if (call.method.clientStreaming) {
       this.failCall(call, invalid("data came after the half-close"));
@@ -417,6 +437,17 @@ function deadlineOf(request: Request | undefined, connection: Connection): numbe
   return (connection.arrival ?? performance.now()) + Number(request.timeoutNano) / 1e6;
 }
 
+/** How a call ends on a server that its client has given up. */
+function cancelStatus(data: Uint8Array): Status {
+  try {
+    const { status } = decodeResponse(data);
+    if (status?.code === Code.DEADLINE_EXCEEDED) return DEADLINE_PASSED;
+  } catch {
+    // Why does not matter.
+  }
+  return GIVEN_UP;
+}
+
 /** About what metadata take in memory. */
 function metadataBytes(metadata: Metadata | undefined): number {
   if (!metadata) return 0;
@@ -434,5 +465,7 @@ const USED_ID = "StreamID cannot be re-used and must increment";
 const NOT_ACTIVE = "StreamID is no longer active";
 
 const SHUTTING_DOWN: Status = { code: Code.UNAVAILABLE, message: "server is shutting down" };
+
+const GIVEN_UP: Status = { code: Code.CANCELLED, message: "the client has cancelled the call" };
 
 const ENDED: Status = { code: Code.CANCELLED, message: "the connection has ended" };

@@ -54,6 +54,8 @@ export interface CallKeeper {
 export interface StreamHost {
   /** The bounds. */
   readonly limits: Readonly<Limits>;
+  /** Whether calls that are given up are cancelled. */
+  readonly cancels: boolean;
   /** Where frames are written. */
   readonly queue: WriteQueue;
   /** What received messages count into. */
@@ -201,6 +203,19 @@ export abstract class Stream extends Inbox implements Expirable {
     const flags = FrameFlag.RemoteClosed | FrameFlag.NoData;
     writeHeader(queue.writer, this.id, FrameType.Data, flags, 0);
     queue.send(HEADER_LENGTH);
+  }
+
+  /**
+   * Tells the server that the call is given up. One that does not know the frame ignores it.
+   *
+   * @param data Why: a Response, encoded, or nothing.
+   */
+  sendCancel(data: Uint8Array): void {
+    const { queue, cancels } = this.#host!;
+    if (!cancels) return;
+    writeHeader(queue.writer, this.id, FrameType.Cancel, 0, data.length);
+    queue.writer.bytes(data);
+    queue.send(HEADER_LENGTH + data.length);
   }
 
   /**

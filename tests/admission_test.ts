@@ -23,7 +23,7 @@ class Bed implements AdmissionHost, Admitting {
   turns = 0;
   reads: boolean | undefined = true;
 
-  admits(type: number, _data: Uint8Array, paidFor: boolean): boolean {
+  admits(_streamId: number, type: number, _data: Uint8Array, paidFor: boolean): boolean {
     this.asked.push([type, paidFor]);
     return paidFor ? this.held.hasRoom : this.held.mayBegin(() => 1 << 20);
   }
@@ -41,6 +41,12 @@ class Bed implements AdmissionHost, Admitting {
     while (!this.admission.waiting && this.behind.length > 0) this.behind.shift()!();
   }
 
+  ahead = 0;
+
+  readAhead(): void {
+    this.ahead++;
+  }
+
   peerReads(): Promise<boolean | undefined> {
     return Promise.resolve(this.reads);
   }
@@ -53,7 +59,7 @@ class Bed implements AdmissionHost, Admitting {
 
   /** A frame comes, for which there is no room or that is behind such a one. */
   keep(name: string, take: () => unknown = () => this.taken.push(name)): void {
-    const keep = () => this.admission.keep(1, NONE, () => void take());
+    const keep = () => this.admission.keep(1, 1, NONE, () => void take());
     if (this.admission.waiting) this.behind.push(keep);
     else keep();
   }
@@ -61,9 +67,9 @@ class Bed implements AdmissionHost, Admitting {
 
 Deno.test("a frame is admitted as its role says", () => {
   const bed = new Bed();
-  equal(bed.admission.admits(1, NONE), true);
+  equal(bed.admission.admits(1, 1, NONE), true);
   bed.held.change(10);
-  equal(bed.admission.admits(2, NONE), false);
+  equal(bed.admission.admits(1, 2, NONE), false);
   equal(bed.admission.waiting, false);
   bed.keep("first");
   equal(bed.admission.waiting, true);
@@ -140,7 +146,7 @@ Deno.test("a long frame is paid for before it is read, and not again when it is 
   await bed.admission.payFor(8);
   equal(bed.server.bytes, 8);
   equal(bed.held.bytes, 0);
-  equal(bed.admission.admits(1, NONE), true);
+  equal(bed.admission.admits(1, 1, NONE), true);
   deepEqual(bed.asked, [[1, true]]);
   bed.admission.taken();
   bed.admission.taken();

@@ -8,6 +8,7 @@ import { clientCall, outline, TestKeeper } from "./client_stand_ins.ts";
 import { CountedSignal } from "./counted_signal.ts";
 import { Host, KINDS, settle } from "./stand_ins.ts";
 
+const CANCEL = [7, FrameType.Cancel, 0];
 const HALF_CLOSE = [7, FrameType.Data, FrameFlag.RemoteClosed | FrameFlag.NoData];
 
 /** A call that was sent. */
@@ -124,12 +125,33 @@ Deno.test("a call that ends while it waits for a connection waits no more", () =
   deepEqual([...keeper.waiting], [other]);
 });
 
-Deno.test("cancel() half-closes what is open, and nothing else", async () => {
+Deno.test("cancel() tells the server once, and then half-closes what is open", async () => {
   for (const kind of KINDS) {
     const { call, host } = sentCall(kind);
     call.cancel({ code: Code.ABORTED, message: "" });
     call.cancel({ code: Code.CANCELLED, message: "" });
     equal(call.status?.code, Code.ABORTED);
+    const open = kind === "client_streaming" || kind === "bidi_streaming";
+    deepEqual(outline(await host.frames()), open ? [CANCEL, HALF_CLOSE] : [CANCEL], kind);
+  }
+});
+
+Deno.test("cancel() says why only if that is the deadline", async () => {
+  for (
+    const [code, data] of [[Code.ABORTED, []], [Code.DEADLINE_EXCEEDED, [10, 2, 8, 4]]] as const
+  ) {
+    const { call, host } = sentCall();
+    call.cancel({ code, message: "nobody else's business" });
+    const [frame] = await host.frames();
+    deepEqual([...frame!.data], data);
+  }
+});
+
+Deno.test("cancel() only half-closes where the extension is not used", async () => {
+  for (const kind of KINDS) {
+    const { call, host } = sentCall(kind);
+    Object.assign(host, { cancels: false });
+    call.cancel({ code: Code.ABORTED, message: "" });
     const open = kind === "client_streaming" || kind === "bidi_streaming";
     deepEqual(outline(await host.frames()), open ? [HALF_CLOSE] : [], kind);
   }
@@ -175,7 +197,7 @@ Deno.test("overrun() ends a call, and says what to do", async () => {
       "limits.connectionQueueBytes",
   );
   equal(host.backlog.bytes, 0);
-  deepEqual(outline(await host.frames()), [HALF_CLOSE]);
+  deepEqual(outline(await host.frames()), [CANCEL, HALF_CLOSE]);
 });
 
 Deno.test("overrun() of a call that has ended tells of messages that are lost, if there are any", () => {
@@ -221,7 +243,7 @@ Deno.test("sendAll() ends the call with what its messages throw", async () => {
       throw error;
     })());
     deepEqual([call.status?.code, call.status?.message], [code, message]);
-    deepEqual(outline(await host.frames()), [[7, FrameType.Data, 0], HALF_CLOSE]);
+    deepEqual(outline(await host.frames()), [[7, FrameType.Data, 0], CANCEL, HALF_CLOSE]);
   }
 });
 
@@ -251,7 +273,7 @@ Deno.test("sendAll() leaves the messages alone that come after an abort", async 
   deepEqual(returned, ["return"]);
   resolve({ done: false, value: Uint8Array.of(1) });
   await sent;
-  deepEqual(outline(await host.frames()), [HALF_CLOSE]);
+  deepEqual(outline(await host.frames()), [CANCEL, HALF_CLOSE]);
 });
 
 Deno.test("deadlineStatus() tells the time", () => {

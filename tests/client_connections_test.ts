@@ -58,6 +58,7 @@ class Bench {
       limits: resolveLimits(undefined),
       timers: this.timers,
       keeper: this.keeper,
+      extension: undefined,
       onClose: (error) => void this.closes.push(error?.message),
       reconnects,
       again: dials ? again : undefined,

@@ -72,6 +72,8 @@ export class TestClientConnection {
       limits: resolveLimits(options.limits),
       timers: this.timers,
       held: new HeldBytes(Infinity),
+      deadlines: this.keeper.deadlines,
+      extension: { keepalive: undefined },
       onExhausted: (call) => void this.exhausted.push(call),
       onEnd: (failure) => void this.ends.push(failure),
     });

@@ -77,6 +77,12 @@ async function requestOf(peer: RawPeer) {
   return { ...frame, ...decodeRequest(frame.data) };
 }
 
+/** The next frame, which gives a call up. */
+async function cancelOf(peer: RawPeer, streamId: number): Promise<void> {
+  const { data: _why, ...frame } = (await peer.receive())!;
+  deepEqual(frame, { streamId, type: FrameType.Cancel, flags: 0 });
+}
+
 const nothing = new Uint8Array(0);
 
 Deno.test("a unary Request has flags of zero and names its method", async () => {
@@ -195,6 +201,7 @@ Deno.test("a call ends when its deadline passes, whatever the server does", asyn
     "ttrpc.test.v1.TestService/Nothing: DEADLINE_EXCEEDED: the deadline of 20 ms has passed",
   );
   await requestOf(wire.peer);
+  await cancelOf(wire.peer, 1);
   await wire.peer.respond(1); // late: ignored
   const next = wire.service.nothing({});
   equal((await requestOf(wire.peer)).streamId, 3);
@@ -211,6 +218,7 @@ Deno.test("an aborted call ends with CANCELLED and the reason, and its late answ
   controller.abort(reason);
   const error = await failure(call);
   deepEqual([error.code, error.cause], [Code.CANCELLED, reason]);
+  await cancelOf(wire.peer, 1);
   await wire.peer.respond(1, { payload: new Uint8Array([1, 2, 3]) });
   const next = wire.service.nothing({});
   equal((await requestOf(wire.peer)).streamId, 3);
@@ -525,6 +533,7 @@ Deno.test("a request that is not bytes fails its own call only", async () => {
     equal((await call).code, Code.INTERNAL);
     const { streamId, type } = (await wire.peer.receive())!;
     equal(type, FrameType.Request);
+    await cancelOf(wire.peer, streamId);
     equal((await wire.peer.receive())!.streamId, streamId); // the half-close
   }
   const call = wire.service.nothing({});

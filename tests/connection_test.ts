@@ -6,6 +6,7 @@ import { type Frame, FrameType } from "../framing.ts";
 import { HeldBytes } from "../held_bytes.ts";
 import { type Limits, resolveLimits } from "../limits.ts";
 import { Code, OK, RpcError, type Status } from "../status.ts";
+import { NotedDeadlines } from "./server_stand_ins.ts";
 import { frameBytes, ScriptedConnection } from "./scripted_connection.ts";
 import { FakeTimers, isSettled, settle, TestStream } from "./stand_ins.ts";
 
@@ -17,6 +18,7 @@ const OVER: Status = { code: Code.UNAVAILABLE, message: "over" };
 class Bed implements Role {
   readonly conn = new ScriptedConnection();
   readonly timers = new FakeTimers();
+  readonly deadlines = new NotedDeadlines();
   readonly connection: Connection<TestStream>;
   readonly accepts: boolean;
   readonly begins = false;
@@ -37,6 +39,8 @@ class Bed implements Role {
       limits: resolveLimits(limits),
       timers: this.timers,
       held: new HeldBytes(Infinity),
+      deadlines: this.deadlines,
+      extension: { keepalive: undefined },
     };
     this.connection = new Connection(this.conn, name || undefined, owner, this);
   }
@@ -56,6 +60,8 @@ class Bed implements Role {
   }
 
   turned(): void {}
+
+  overtaken(): void {}
 
   endOfInput(): Promise<Status> {
     this.inputs++;

@@ -69,7 +69,7 @@ Deno.test("encodeFrame() takes all that a header can announce", () => {
 });
 
 Deno.test("FrameType and FrameFlag have the numbers of the wire", () => {
-  deepEqual(FrameType, { Request: 1, Response: 2, Data: 3 });
+  deepEqual(FrameType, { Request: 1, Response: 2, Data: 3, Ping: 4, Pong: 5, Cancel: 0xc0 });
   deepEqual(FrameFlag, { RemoteClosed: 1, RemoteOpen: 2, NoData: 4 });
 });
 

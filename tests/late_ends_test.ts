@@ -3,6 +3,7 @@
 import { connect, createConnectionPair, type Interceptor, serve } from "@ttrpc/ttrpc";
 import { equal, rejects } from "node:assert/strict";
 import { bytesCodec } from "../codec.ts";
+import { Deadlines } from "../deadlines.ts";
 import { Connection, type Role } from "../connection.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { HeldBytes } from "../held_bytes.ts";
@@ -42,13 +43,20 @@ Deno.test("finish() sends what waits, also when the peer half-closes meanwhile",
     begins: false,
     admits: () => true,
     turned() {},
+    overtaken() {},
     frame() {},
     oversized() {},
     ended() {},
     endOfInput: () => Promise.resolve(LOST),
   };
   const limits = resolveLimits();
-  const owner = { limits, timers: new FakeTimers(), held: new HeldBytes(Infinity) };
+  const owner = {
+    limits,
+    timers: new FakeTimers(),
+    held: new HeldBytes(Infinity),
+    deadlines: new Deadlines(),
+    extension: undefined,
+  };
   const connection = new Connection(conn, "x", owner, role);
   const running = connection.run();
   conn.sink.hold();

@@ -224,6 +224,8 @@ Deno.test("a connection that has used up its ids takes no more calls", async () 
     limits: resolveLimits(),
     timers: new Timers(),
     held: new HeldBytes(Infinity),
+    deadlines: new Deadlines(),
+    extension: undefined,
     onExhausted: (call) => void left.push(call),
     onEnd: () => {},
     firstId: 2 ** 32 - 1,

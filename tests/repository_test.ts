@@ -113,7 +113,7 @@ Deno.test("imports point downwards only", async () => {
     ["dial.ts", "envelope.ts", "listen.ts", "memory.ts", "reconnect.ts"],
     ["method.ts"],
     ["service.ts", "stream.ts"],
-    ["admission.ts", "frame_timeout.ts", "pressure.ts", "stall.ts"],
+    ["admission.ts", "frame_timeout.ts", "keepalive.ts", "pressure.ts", "stall.ts"],
     ["call_options.ts", "interceptor.ts", "running.ts"],
     ["connection.ts", "logger.ts", "messages.ts", "retry.ts", "server_call.ts"],
     ["client_call.ts", "router.ts"],

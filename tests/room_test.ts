@@ -404,7 +404,9 @@ testEverywhere(
       if (way === 0) throw new RpcError(Code.NOT_FOUND, "no");
       if (way === 1) await undefined;
       if (way === 2) await wait(2);
-      if (way === 3) await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      if (way === 3 && !signal.aborted) {
+        await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      }
       if (way === 4) await wait(10); // heeds nothing
       if (way === 5) return undefined as unknown as Uint8Array; // no message
       return new Uint8Array(10_000);

@@ -7,6 +7,7 @@ import { decodeResponse, type Request, responseLength } from "../envelope.ts";
 import { type Frame, FrameFlag, FrameType } from "../framing.ts";
 import type { InterceptedRequest, Interceptor } from "../interceptor.ts";
 import { HeldBytes } from "../held_bytes.ts";
+import type { ExtensionSettings } from "../keepalive.ts";
 import { type Limits, resolveLimits } from "../limits.ts";
 import { Router } from "../router.ts";
 import type { ServerCall } from "../server_call.ts";
@@ -61,6 +62,7 @@ class Bed implements ServerHost {
   readonly tally = new Tally();
   readonly limits: Readonly<Limits>;
   readonly held: HeldBytes;
+  readonly extension: ExtensionSettings = { keepalive: undefined };
   readonly router: Router;
   readonly connection: ServerConnection;
   readonly reading: Promise<void>;

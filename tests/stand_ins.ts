@@ -84,6 +84,7 @@ export class Sink implements ByteSink {
 /** The connection of streams. */
 export class Host implements StreamHost {
   readonly limits: Readonly<Limits>;
+  readonly cancels: boolean = true;
   readonly sink = new Sink();
   readonly queue: WriteQueue;
   readonly backlog: Backlog<Stream>;

@@ -267,13 +267,14 @@ for (const [name, end, expected] of endings) {
   });
 }
 
-Deno.test("the client half-closes a stream that it cancels, and ignores what still comes", async () => {
+Deno.test("the client cancels a stream and half-closes it, and ignores what still comes", async () => {
   await using wire = await clientWire();
   const controller = new AbortController();
   const stream = wire.service.chat(new ReadableStream(), { signal: controller.signal });
   equal((await wire.peer.receive())!.type, FrameType.Request);
   controller.abort();
   await rejects(stream.next(), { code: Code.CANCELLED });
+  equal((await wire.peer.receive())!.type, FrameType.Cancel);
   deepEqual(await wire.peer.receive(), data(1, END));
   await wire.peer.send(data(1, 0, X));
   await wire.peer.respond(1, { status: { code: 3, message: "late", details: [] } });
@@ -295,7 +296,11 @@ Deno.test("the client has nothing to half-close on a call whose request is whole
   await rejects(unary, { code: Code.CANCELLED });
   await rejects(stream.next(), { code: Code.CANCELLED });
   const call = wire.service.nothing({});
-  for (const streamId of [1, 3, 5]) equal((await wire.peer.receive())!.streamId, streamId);
+  for (const streamId of [1, 3, 1, 3, 5]) {
+    const { streamId: id, type } = (await wire.peer.receive())!;
+    equal(id, streamId);
+    ok(type !== FrameType.Data);
+  }
   await wire.peer.respond(5);
   await call;
 });
@@ -306,6 +311,7 @@ Deno.test("the client fails a stream whose message is not the method's, and half
   await wire.peer.receive();
   await wire.peer.send(data(1, 0, [0x0a, 0xff]));
   await rejects(stream.next(), { code: Code.INTERNAL });
+  equal((await wire.peer.receive())!.type, FrameType.Cancel);
   deepEqual(await wire.peer.receive(), data(1, END));
   deepEqual(await stream.next(), { done: true, value: undefined });
 });

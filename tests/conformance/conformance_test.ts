@@ -60,7 +60,10 @@ async function ran(...args: string[]): Promise<{ code: number; stdout: string; s
 Deno.test("our server passes every case", async () => {
   using socket = new SocketFolder();
   const server = serveTests(socket.path);
-  const cases = chooseCases(loadCases(), { role: "server", tags: ["+panic", "+drain"] });
+  const cases = chooseCases(loadCases(), {
+    role: "server",
+    tags: ["+panic", "+drain", "+extension"],
+  });
   allPass(await runAgainstServer(cases, (until) => dial(socket.path, until)));
   server.close();
   await server.finished;
@@ -68,7 +71,7 @@ Deno.test("our server passes every case", async () => {
 
 Deno.test("our client passes every case", async () => {
   using socket = new SocketFolder();
-  const cases = chooseCases(loadCases(), { role: "client" });
+  const cases = chooseCases(loadCases(), { role: "client", tags: ["+extension"] });
   allPass(await runAgainstClient(cases, ourClient, socket.path));
 });
 

@@ -57,14 +57,15 @@ export function describeBytes(bytes: Uint8Array): string {
 
 /** What is expected, for a person. */
 export function describeExpected(expected: ExpectedFrame): string {
-  const { stream = 1, request, response, data, flags, length } = expected;
-  const type = request ? "Request" : response ? "Response" : "Data";
-  const parts = [`${type} on stream ${stream}`];
+  const { stream = 1, request, response, data, flags, length, type, bytes } = expected;
+  const name = request ? "Request" : response ? "Response" : TYPES[type ?? DATA];
+  const parts = [`${name ?? `frame of type ${type}`} on stream ${stream}`];
   if (flags !== undefined) parts.push(`flags ${[flags].flat().join(" or ")}`);
   if (length !== undefined) parts.push(`data of ${length} bytes`);
   const content = request ?? response;
   if (content) parts.push(JSON.stringify(content));
   else if (data !== undefined) parts.push(`message ${describeBytes(toBytes(data))}`);
+  else if (bytes !== undefined) parts.push(describeBytes(toBytes(bytes)));
   return parts.join(", ");
 }
 
@@ -75,6 +76,10 @@ export function matches(event: Event, expected: ExpectedFrame): boolean {
   if (stream !== (expected.stream ?? 1)) return false;
   if (expected.flags !== undefined && ![expected.flags].flat().includes(flags)) return false;
   if (expected.length !== undefined && data.length !== expected.length) return false;
+  if (expected.type !== undefined) {
+    const { bytes } = expected;
+    return type === expected.type && (bytes === undefined || hex(data) === hex(toBytes(bytes)));
+  }
   if (expected.request) return type === REQUEST && matchesRequest(data, expected.request);
   if (expected.response) return type === RESPONSE && matchesResponse(data, expected.response);
   if (type !== DATA) return false;

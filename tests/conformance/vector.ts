@@ -71,6 +71,9 @@ export interface ExpectedFrame {
   request?: RequestMatch;
   response?: ResponseMatch;
   data?: Bytes;
+  /** Of a frame of another type, with exactly these bytes. */
+  type?: number;
+  bytes?: Bytes;
 }
 
 export interface ExpectedMessages {
@@ -151,7 +154,7 @@ interface VectorFile {
 }
 
 /** Cases with these tags need something special of the peer, so they have to be asked for. */
-export const OPTIONAL_TAGS: ReadonlySet<string> = new Set(["drain", "panic"]);
+export const OPTIONAL_TAGS: ReadonlySet<string> = new Set(["drain", "extension", "panic"]);
 
 /** All cases. Those that may bring a bad peer down come last. */
 export function loadCases(): Case[] {

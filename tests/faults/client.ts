@@ -1,10 +1,14 @@
-/** A client that does as it is told: `client.ts PATH wait|stream|dial|calls`. */
+/**
+ * A client that does as it is told: `client.ts PATH wait|stream|dial|calls [INTERVAL]`, where the
+ * last is its keepalive's, in milliseconds.
+ */
 
 import { connect, RpcError } from "@ttrpc/ttrpc";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { prepareSignals } from "./signals.ts";
 
-const [path, task] = Deno.args as [string, string];
+const [path, task, interval] = Deno.args as [string, string, string?];
+const keepalive = interval === undefined ? undefined : { intervalMs: Number(interval) };
 
 if (task === "dial") {
   prepareSignals();
@@ -31,7 +35,7 @@ if (task === "dial") {
     console.log(answer instanceof RpcError ? `failed: ${answer.message}` : "answered");
   }
 } else {
-  const client = await connect({ path });
+  const client = await connect({ path }, { keepalive });
   const service = client.service(TestService);
   if (task === "wait") {
     const call = service.sleep({ milliseconds: 3_600_000n });

@@ -104,3 +104,49 @@ Deno.test("a client that stands still slows its own streams, takes no memory, an
   equal(await child.expect(/^received/), `received: ${2_000 * (1 << 14)}`);
   equal((await child.exit).code, 0);
 });
+
+Deno.test("a server that stands still is taken for dead, where there is a keepalive", async () => {
+  using socket = new SocketFolder();
+  const { path } = socket;
+  await using child = await Child.start("server.ts", [path]);
+  await using client = await connect({ path }, { keepalive: { intervalMs: 50, timeoutMs: 50 } });
+  await using other = await connect({ path });
+  const service = client.service(TestService);
+  const waiting = service.sleep({ milliseconds: 300n });
+  await waiting; // meanwhile pings were answered, so that it was not
+  await child.pause();
+  const stuck = other.service(TestService).echo({ text: "patient" });
+  for (const call of [service.echo({ text: "stuck" }), service.count({ count: 1 }).next()]) {
+    await rejects(call, {
+      code: Code.UNAVAILABLE,
+      message: /nothing for 50 ms after a ping|connection to unix:.* lost/,
+    });
+  }
+  child.resume();
+  equal((await stuck).text, "patient");
+});
+
+Deno.test("a client that stands still is taken for dead, where there is a keepalive", async () => {
+  const over = Promise.withResolvers<unknown>();
+  await using bed = new TestBed({
+    sleep: async (_request, { signal }) => {
+      over.resolve(await aborted(signal));
+      return {};
+    },
+  }, { keepalive: { intervalMs: 50, timeoutMs: 50 } });
+  await using child = await Child.start("client.ts", [bed.path, "wait", "50"]);
+  while (bed.server.stats().callsInFlight === 0) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  const { bytesReceived } = bed.server.stats();
+  while (bed.server.stats().bytesReceived < bytesReceived + 40) { // pings and pongs
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  equal(bed.server.stats().callsInFlight, 1);
+  await child.pause();
+  const reason = await over.promise;
+  ok(reason instanceof RpcError);
+  equal(reason.code, Code.UNAVAILABLE);
+  match(reason.message, /the peer has sent nothing for 50 ms after a ping/);
+  equal(bed.errors.length, 1);
+});

@@ -198,3 +198,24 @@ for (const transport of ["unix", "tcp"] as const) {
     await answersOthers(place.bed);
   });
 }
+
+for (const line of ["up", "down"] as const) {
+  for (const transport of ["unix", "tcp"] as const) {
+    Deno.test(`a keepalive notices that nothing goes ${line} any more, over ${transport}`, async () => {
+      await using place = new Place(transport);
+      const client = await place.connect({ keepalive: { intervalMs: 30, timeoutMs: 30 } });
+      const service = client.service(TestService);
+      await service.nothing({});
+      const { bytesReceived } = client.stats();
+      while (client.stats().bytesReceived < bytesReceived + 30) { // pongs
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+      place.proxy[line].stall();
+      const call = service.sleep({ milliseconds: 3_600_000n });
+      await rejects(call, { code: Code.UNAVAILABLE, message: /nothing for 30 ms after a ping/ });
+      await client.closed;
+      place.proxy[line].resume();
+      await answersOthers(place.bed);
+    });
+  }
+}

@@ -66,7 +66,7 @@ const response = fc.record({
 function sequence(ids: number[], data: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Uint8Array> {
   const frame = fc.record({
     streamId: fc.oneof(fc.constantFrom(...ids), fc.constantFrom(0, 2, 2 ** 32 - 1)),
-    type: fc.oneof(fc.integer({ min: 1, max: 3 }), fc.nat(5)),
+    type: fc.oneof(fc.integer({ min: 1, max: 3 }), fc.nat(5), fc.constant(FrameType.Cancel)),
     flags: fc.oneof(fc.constantFrom(0, 1, 5, 6), fc.nat(255)),
     data: fc.oneof(data, message, fc.constant(new Uint8Array(1_200))),
   });
@@ -160,7 +160,7 @@ export const servers: Target = {
           count: ({ count }) => testHandlers.count({ count: count % 5 } as never, {} as never),
         }),
     );
-    const checked = check(near, [FrameType.Response, FrameType.Data]);
+    const checked = check(near, [FrameType.Response, FrameType.Data, FrameType.Pong]);
     const played = play(near, input, () => checkStats(server.stats()));
     await Promise.all([checked, played, server.finished]);
     errors.forEach(checkEnd);
@@ -188,7 +188,12 @@ export const clients: Target = {
       service.sum(new ReadableStream()),
       Array.fromAsync(service.chat([{ text: "a" }, { text: "b" }])),
     ];
-    const checked = check(far, [FrameType.Request, FrameType.Data]);
+    const checked = check(far, [
+      FrameType.Request,
+      FrameType.Data,
+      FrameType.Cancel,
+      FrameType.Pong,
+    ]);
     const played = play(far, input, () => checkStats(client.stats()));
     const outcomes = await Promise.allSettled<unknown>(calls);
     for (const outcome of outcomes) {

@@ -81,6 +81,7 @@ class State {
       yield this.with(({ client, down }) => client.receive(down.shift()!), "client");
     }
     if (client.pulls) yield this.with(({ client }) => client.pull(), "client");
+    if (client.ended) yield this.with(({ client }) => client.finish(), "client");
     if (client.raised) yield this.with(({ client }) => client.raise(), "client");
     if (client.settles) yield this.with(({ client }) => client.settle(), "client");
     if (client.answering) yield this.with(({ client }) => client.answer(), "client");
@@ -90,6 +91,10 @@ class State {
     }
     if (server.thrown) yield this.with(({ server }) => server.fail(), "server");
     if (server.acts) yield this.with(({ server }) => server.act(), "server");
+    if (server.handler === "leaving") {
+      yield this.with(({ server }) => server.leave(false), "server");
+      yield this.with(({ server }) => server.leave(true), "server");
+    }
     if (server.handler === "about to run") {
       yield this.with(({ server }) => server.enter(), "server");
     }
@@ -145,8 +150,9 @@ class State {
   /** The next frame comes to the server. */
   arrive(tooLate = false): void {
     const { up, server, draining } = this;
-    const { type, message, last = false } = up.shift()!;
-    if (type !== "request") server.receive({ type, message, last });
+    const { type, message, status, last = false } = up.shift()!;
+    if (type === "cancel") server.cancel(status !== undefined);
+    else if (type !== "request") server.receive({ type, message, last });
     else if (draining) server.refuse(SHUTTING_DOWN);
     else server.accept({ message, last, late: tooLate });
   }

@@ -24,10 +24,10 @@ import {
 
 /** A frame without its id. */
 export interface ModelFrame {
-  readonly type: "request" | "response" | "data";
+  readonly type: "request" | "response" | "data" | "cancel";
   /** The message in it, if there is one. */
   readonly message?: Message | undefined;
-  /** Of a response: how the call ended. */
+  /** Of a response: how the call ended. Of a cancel: why, if that is the deadline. */
   readonly status?: Ending;
   /** Whether it says that no more data comes. */
   readonly last?: boolean;
@@ -77,6 +77,8 @@ export class ClientHalf {
   sourceState: "unused" | "in use" | "at its end" = "unused";
   /** The iterable has thrown this, and the call does not know yet. */
   raised: Ending | undefined;
+  /** The iterable has ended, and the call does not know yet. */
+  ended = false;
   /** How often the iterable was told that no more is wanted. */
   stops = 0;
   inbox: Message[] = [];
@@ -115,10 +117,10 @@ export class ClientHalf {
 
   /** Tells halves apart that have sent what they had to send. */
   key(): string {
-    const { state, status, counted, source, raised, inbox, done } = this;
+    const { state, status, counted, source, raised, ended, inbox, done } = this;
     const waiting = source.length > 0 ? JSON.stringify(source) : "";
     return this.#key ??= [
-      `${state} ${status?.code} ${status?.message} ${counted} ${raised?.message} ${done}`,
+      `${state} ${status?.code} ${status?.message} ${counted} ${raised?.message} ${ended} ${done}`,
       waiting,
       inbox,
       ...this.shows(),
@@ -162,7 +164,7 @@ export class ClientHalf {
     const item = this.source.shift()!;
     if (item === "end") {
       this.sourceState = "at its end";
-      this.#halfClose();
+      this.ended = true;
     } else if ("code" in item) {
       this.sourceState = "at its end";
       this.raised = item;
@@ -170,6 +172,12 @@ export class ClientHalf {
     else if (sizeOf(item.message) > this.plan.limit) {
       this.#cancel(tooLong(sizeOf(item.message), this.plan.limit));
     } else this.out.push({ type: "data", message: item.message });
+  }
+
+  /** The call hears that its iterable has ended. */
+  finish(): void {
+    this.ended = false;
+    this.#halfClose();
   }
 
   /** The call hears of what its iterable has thrown. */
@@ -223,19 +231,18 @@ export class ClientHalf {
     if (last) this.#end(FINE);
   }
 
-  /** What came for it is no frame for a call: it fails, but others do not. */
-  fail(status: Ending): void {
-    if (this.state === "open" || this.state === "half-closed") this.#cancel(status);
-  }
-
   #halfClose(): void {
     if (this.state !== "open") return;
     this.state = "half-closed";
     this.out.push({ type: "data", last: true });
   }
 
-  /** Ends the call; the server is told as far as the wire can. What has come is dropped. */
+  /** Ends the call, and tells the server. What has come is dropped. */
   #cancel(status: Ending): void {
+    if (this.state === "open" || this.state === "half-closed") {
+      const late = status.code === Code.DEADLINE_EXCEEDED;
+      this.out.push(late ? { type: "cancel", status } : { type: "cancel" });
+    }
     this.#halfClose();
     this.inbox = [];
     this.#end(status);
@@ -249,6 +256,7 @@ export class ClientHalf {
       this.stops++;
     }
     this.raised = undefined;
+    this.ended = false;
     if (this.settles && !this.plan.intercepted) this.settle();
   }
 

@@ -58,6 +58,7 @@ export const SHUTTING_DOWN = ending(Code.UNAVAILABLE, "server is shutting down")
 export const NOT_ACTIVE = ending(Code.INVALID_ARGUMENT, "StreamID is no longer active");
 export const AFTER_HALF_CLOSE = ending(Code.INVALID_ARGUMENT, "data came after the half-close");
 export const SINGLE = ending(Code.INVALID_ARGUMENT, "the method takes a single request");
+const CANCELLED = ending(Code.CANCELLED, "the client has cancelled the call");
 const COMPLETE = ending(Code.CANCELLED, "the call is complete");
 
 export class ServerHalf {
@@ -70,8 +71,9 @@ export class ServerHalf {
   refusal: Ending | undefined;
   inbox: Message[] = [];
   #ignoring = false;
+  #cancelled = false;
   /** The handler: it may have to wait for interceptors before it begins. */
-  handler: "none" | "about to run" | "running" | "gone" = "none";
+  handler: "none" | "about to run" | "running" | "leaving" | "gone" = "none";
   /** What it was called with. */
   request: Message | undefined;
   commands: Command[] = [];
@@ -99,6 +101,7 @@ export class ServerHalf {
   clone(): ServerHalf {
     const copy = Object.assign(new ServerHalf(this.plan), this);
     copy.#ignoring = this.#ignoring;
+    copy.#cancelled = this.#cancelled;
     copy.#takenAll = this.#takenAll;
     copy.#complete = this.#complete;
     copy.out = [...this.out];
@@ -146,6 +149,7 @@ export class ServerHalf {
     return this.#key ??= [
       `${state} ${status?.code} ${status?.message} ${refusal?.message} ${handler}`,
       `${thrown?.status.message} ${yielding} ${this.#ignoring} ${this.#takenAll} ${this.#complete}`,
+      `${this.#cancelled}`,
       waiting,
       inbox,
       ...this.shows(),
@@ -195,6 +199,7 @@ export class ServerHalf {
   /** A Data frame has come. */
   receive({ message, last }: ModelFrame): void {
     if (this.state === "refused") return; // its answer is on its way
+    if (this.#cancelled) return; // the half-close, for servers that know nothing else
     if (this.state === "open") {
       if (message !== undefined && !this.#ignoring) this.inbox.push(message);
       if (last) {
@@ -208,10 +213,22 @@ export class ServerHalf {
     else this.out.push({ type: "response", status: SINGLE });
   }
 
+  /** The client has given the call up: nothing more is sent. */
+  cancel(late: boolean): void {
+    this.#cancelled = true;
+    if (this.inFlight || this.state === "refused") this.#over(late ? DEADLINE_PASSED : CANCELLED);
+  }
+
   /** Whether the handler is about to do what it is told. */
   get acts(): boolean {
     const free = this.handler === "running" && !this.taking && !this.yielding;
     return free && this.commands.length > 0;
+  }
+
+  /** The handler leaves, or does what it had begun to do when its call ended, and leaves then. */
+  leave(acts: boolean): void {
+    if (acts) this.act();
+    this.handler = "gone";
   }
 
   /** The handler does what it is told. */
@@ -292,7 +309,9 @@ export class ServerHalf {
     this.status = status;
     if (!keeps) this.#ignore();
     this.#hear();
-    if (this.handler === "running" && (this.plan.polite || this.yielding)) this.handler = "gone";
+    if (this.handler !== "running") return;
+    if (this.yielding) this.handler = "gone";
+    else if (this.plan.polite) this.handler = this.commands.length > 0 ? "leaving" : "gone";
   }
 
   #ignore(): void {
