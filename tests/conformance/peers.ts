@@ -1,6 +1,16 @@
 /** The suite against the other implementations, whose servers tests/interop/ builds and starts. */
 
-import { go, oldGo, type Peer, type PeerServer, rust, trapeze } from "../interop/peer.ts";
+import {
+  go,
+  newGo,
+  oldGo,
+  type Peer,
+  type PeerServer,
+  rama,
+  rust,
+  rustSync,
+  trapeze,
+} from "../interop/peer.ts";
 import { type Result, runAgainstServer } from "./run.ts";
 import { chooseCases, type Level, loadCases } from "./vector.ts";
 import { dial } from "./wire.ts";
@@ -17,10 +27,18 @@ export interface Subject {
 
 /** All there are. A further one needs a `Peer` with a server, a row here and one in known.json. */
 export const SUBJECTS: readonly Subject[] = [
+  { name: "go1.2.10", title: "Go 1.2.10", peer: newGo, tags: [] },
   { name: "go", title: "Go 1.2.8", peer: go, tags: [] },
   { name: "go1.1", title: "Go 1.1.2", peer: oldGo, tags: ["-streams", "-v1.2"] },
   { name: "rust", title: "ttrpc-rust 0.9", peer: rust, tags: ["+panic"] },
+  {
+    name: "rust-sync",
+    title: "ttrpc-rust 0.9 sync",
+    peer: rustSync,
+    tags: ["-streams", "-v1.2", "+panic"],
+  },
   { name: "trapeze", title: "trapeze 0.7.6", peer: trapeze, tags: ["+panic"] },
+  { name: "rama", title: "rama 0.4.0", peer: rama, tags: ["+panic"] },
 ];
 
 /** How long a case may take against a peer, in milliseconds. Some only fail by taking as long. */

@@ -37,8 +37,8 @@ class Program {
     return this.#built ??= this.#build();
   }
 
-  // Test files run in parallel, so one of them builds while the others wait for the lock. The tool
-  // itself finds out whether there is anything to do.
+  // Test files run in parallel, so one of them builds while the others wait for the lock, which all
+  // programs of a folder share. The tool itself finds out whether there is anything to do.
   async #build(): Promise<void> {
     await Deno.mkdir(CACHE, { recursive: true });
     const name = this.#folder.pathname.split("/").at(-2);
@@ -248,7 +248,7 @@ export class PeerClient implements AsyncDisposable {
 
 const missingGo = missingProgram("go");
 
-function goProgram(folder: string, program: string): Program {
+function goProgram(folder: string, program: string, ...flags: string[]): Program {
   const path = fileURLToPath(new URL(program, CACHE));
   return new Program(
     folder,
@@ -257,6 +257,7 @@ function goProgram(folder: string, program: string): Program {
     "build",
     "-trimpath",
     "-buildvcs=false",
+    ...flags,
     "-o",
     path,
     ".",
@@ -266,38 +267,78 @@ function goProgram(folder: string, program: string): Program {
 /** containerd's ttrpc 1.2.8. */
 export const go = new Peer("go", goProgram("./go/", "go-peer"), "go-peer");
 
+/** containerd's ttrpc 1.2.10, in the same program. It needs Go 1.25, which Go 1.21 fetches. */
+export const newGo = new Peer(
+  "go 1.2.10",
+  goProgram("./go/", "go1.2.10-peer", "-modfile=go1.2.10.mod"),
+  "go1.2.10-peer",
+);
+
 /** containerd's ttrpc 1.1.2, as containerd 1.6 has it: unary calls only. */
 export const oldGo = new Peer("go 1.1", goProgram("./go1.1/", "go1.1-peer"), "go1.1-peer");
 
-// As Cargo.toml says; and Rust links with the C compiler.
-const RUST = [1, 85] as const;
-
-function missingRust(): string | undefined {
-  const missing = missingProgram("cargo", "cc");
+/** Whether there is a Rust of at least this version, as the Cargo.toml says. */
+function missingRust(...least: [major: number, minor: number]): string | undefined {
+  const missing = missingProgram("cargo", "cc"); // Rust links with the C compiler
   if (missing !== undefined) return missing;
   const { stdout } = outputOf("cargo", "--version");
   const [major = 0, minor = 0] = (stdout.match(/\d+/g) ?? []).map(Number);
-  if (major > RUST[0] || (major === RUST[0] && minor >= RUST[1])) return undefined;
-  return `cargo is older than ${RUST.join(".")}`;
+  if (major > least[0] || (major === least[0] && minor >= least[1])) return undefined;
+  return `cargo is older than ${least.join(".")}`;
 }
 
+function cargoProgram(
+  folder: string,
+  missing: string | undefined,
+  target: string,
+  ...flags: string[]
+): Program {
+  return new Program(
+    folder,
+    missing,
+    "cargo",
+    "build",
+    "--quiet",
+    "--locked",
+    ...flags,
+    "--target-dir",
+    fileURLToPath(new URL(target, CACHE)),
+  );
+}
+
+const missingRust85 = missingRust(1, 85);
+
 // One build for both, so that they share what they depend on.
-const crates = new Program(
+const crates = cargoProgram(
   "./rust/",
-  missingRust(),
-  "cargo",
-  "build",
-  "--quiet",
-  "--locked",
-  "--target-dir",
-  fileURLToPath(new URL("rust", CACHE)),
+  missingRust85,
+  "rust",
+  "--package=ttrpc-peer",
+  "--package=trapeze-peer",
 );
 
 /** The crate ttrpc 0.9, on one thread unless it is told otherwise. */
 export const rust = new Peer("rust", crates, "rust/debug/ttrpc-peer");
 
+// A build of its own: in one with the other, the crate would have `async` as well.
+const syncCrate = cargoProgram("./rust/", missingRust85, "rust", "--package=ttrpc-sync-peer");
+
+/** The crate ttrpc 0.9 without `async`: threads, and unary calls only. */
+export const rustSync = new Peer("rust sync", syncCrate, "rust/debug/ttrpc-sync-peer");
+
 /** The crate trapeze 0.7.6, on two threads: it keeps things in order on any number. */
 export const trapeze = new Peer("trapeze", crates, "rust/debug/trapeze-peer").threaded(2);
+
+// It says that it needs 1.96. With 1.95 it builds when cargo is told not to look.
+const ramaCrate = cargoProgram(
+  "./rust/rama/",
+  missingRust(1, 95),
+  "rama",
+  "--ignore-rust-version",
+);
+
+/** The crate rama-ttrpc 0.4.0, on one thread: on several, its client loses answers. */
+export const rama = new Peer("rama", ramaCrate, "rama/debug/rama-peer");
 
 /** A test that needs Go. Where there is none, its name says so. */
 export function goTest(name: string, fn: () => Promise<void>): void {

@@ -24,7 +24,8 @@ const nullsPerMessage = 10
 
 // describe prints the file that the streaming service comes from, with what it imports.
 func describe() error {
-	file := streaming.File_github_com_containerd_ttrpc_integration_streaming_test_proto
+	// Its own name in Go is not the same in all versions.
+	file := new(streaming.EchoPayload).ProtoReflect().Descriptor().ParentFile()
 	var set descriptorpb.FileDescriptorSet
 	for i := 0; i < file.Imports().Len(); i++ {
 		set.File = append(set.File, protodesc.ToFileDescriptorProto(file.Imports().Get(i)))
