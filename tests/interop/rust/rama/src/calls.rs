@@ -58,6 +58,29 @@ async fn slept(client: &Client, milliseconds: i64) -> Result<SleepResponse> {
     client.sleep(SleepRequest { milliseconds }).await
 }
 
+/// Makes 1,000 calls, and tells how many had no answer until their deadline.
+async fn many_at_once(client: &Client) -> Checked<usize> {
+    let mut calls = JoinSet::new();
+    for i in 0..1_000 {
+        let client = client.clone();
+        calls.spawn(async move {
+            let text = format!("{i}{}", ".".repeat(i));
+            let result = client.echo(request(&text)).await;
+            (text, result)
+        });
+    }
+    let mut lost = 0;
+    while let Some(call) = calls.join_next().await {
+        let (text, result) = call.map_err(|error| error.to_string())?;
+        if result.as_ref().is_err_and(|status| status.code == Code::DeadlineExceeded as i32) {
+            lost += 1;
+            continue;
+        }
+        equal("text", succeeded(result)?.text, text)?;
+    }
+    Ok(lost)
+}
+
 impl Peer {
     /// Checks that the connection still works.
     pub async fn alive(&self) -> Checked {
@@ -191,18 +214,16 @@ impl Peer {
     }
 
     pub async fn concurrent(&self) -> Checked {
-        let mut calls = JoinSet::new();
-        for i in 0..1_000 {
-            let client = self.client.clone();
-            calls.spawn(async move {
-                let text = format!("{i}{}", ".".repeat(i));
-                let reply = succeeded(client.echo(request(&text)).await)?;
-                equal("text", reply.text, text)
-            });
-        }
-        while let Some(call) = calls.join_next().await {
-            call.map_err(|error| error.to_string())??;
-        }
+        equal("the number of answers that were lost", many_at_once(&self.client).await?, 0)?;
+        self.alive().await
+    }
+
+    // A known defect: an answer that is on its way to its call is dropped when anything else
+    // happens meanwhile. On more than one thread it may have to wait on that way.
+    pub async fn concurrent_lost(&self) -> Checked {
+        let lost = many_at_once(&self.client.with_timeout(Duration::from_secs(2))).await?;
+        check(lost < 1_000, || "no call got its answer".into())?;
+        eprintln!("{lost} of 1000 answers were lost");
         self.alive().await
     }
 
