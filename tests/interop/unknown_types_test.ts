@@ -7,7 +7,7 @@ import { rejects } from "node:assert/strict";
 import { encodeFrame, type Frame, FrameDecoder, FrameType } from "../../framing.ts";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { SocketFolder, testHandlers } from "../fixture.ts";
-import { newGo, oldGo, type Peer, rama, rust, rustSync, trapeze } from "./peer.ts";
+import { go, newGo, oldGo, type Peer, rama, rust, rustSync, trapeze } from "./peer.ts";
 
 // None that an extension may have a use for.
 const TYPES = [0, 6, 0x40, 0x7f, 0x80, 0xff];
@@ -74,7 +74,7 @@ async function call(peer: Peer, name: string, change: Change): Promise<void> {
   }
 }
 
-for (const peer of [newGo, oldGo, rust, rustSync, trapeze, rama]) {
+for (const peer of [go, newGo, oldGo, rust, rustSync, trapeze, rama]) {
   for (const [words, id] of [["stream 0", 0], ["an even id", 2], ["an unused id", 77]] as const) {
     peer.test(`its client ignores frames of unknown types on ${words}`, async () => {
       await call(peer, "echo", before(id));
