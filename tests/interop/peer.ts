@@ -246,13 +246,27 @@ export class PeerClient implements AsyncDisposable {
   }
 }
 
-const missingGo = missingProgram("go");
+/** Whether Go is at least 1.`minor`, as the go.mod says, or fetches what is. */
+function missingGo(minor: number): string | undefined {
+  const missing = missingProgram("go");
+  if (missing !== undefined) return missing;
+  const [, found] = /go1\.(\d+)/.exec(outputOf("go", "version").stdout) ?? [];
+  if (Number(found) >= minor) return undefined;
+  // Since 1.21, unless it is told to stay as it is.
+  const fetches = Number(found) >= 21 && outputOf("go", "env", "GOTOOLCHAIN").stdout !== "local\n";
+  return fetches ? undefined : `go is older than 1.${minor}`;
+}
 
-function goProgram(folder: string, program: string, ...flags: string[]): Program {
+function goProgram(
+  folder: string,
+  missing: string | undefined,
+  program: string,
+  ...flags: string[]
+): Program {
   const path = fileURLToPath(new URL(program, CACHE));
   return new Program(
     folder,
-    missingGo,
+    missing,
     "go",
     "build",
     "-trimpath",
@@ -265,17 +279,21 @@ function goProgram(folder: string, program: string, ...flags: string[]): Program
 }
 
 /** containerd's ttrpc 1.2.8. */
-export const go = new Peer("go", goProgram("./go/", "go-peer"), "go-peer");
+export const go = new Peer("go", goProgram("./go/", missingGo(22), "go-peer"), "go-peer");
 
-/** containerd's ttrpc 1.2.10, in the same program. It needs Go 1.25, which Go 1.21 fetches. */
+/** containerd's ttrpc 1.2.10, in the same program. */
 export const newGo = new Peer(
   "go 1.2.10",
-  goProgram("./go/", "go1.2.10-peer", "-modfile=go1.2.10.mod"),
+  goProgram("./go/", missingGo(25), "go1.2.10-peer", "-modfile=go1.2.10.mod"),
   "go1.2.10-peer",
 );
 
 /** containerd's ttrpc 1.1.2, as containerd 1.6 has it: unary calls only. */
-export const oldGo = new Peer("go 1.1", goProgram("./go1.1/", "go1.1-peer"), "go1.1-peer");
+export const oldGo = new Peer(
+  "go 1.1",
+  goProgram("./go1.1/", missingGo(19), "go1.1-peer"),
+  "go1.1-peer",
+);
 
 /** Whether there is a Rust of at least this version, as the Cargo.toml says. */
 function missingRust(...least: [major: number, minor: number]): string | undefined {

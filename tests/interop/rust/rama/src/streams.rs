@@ -229,22 +229,33 @@ impl Peer {
     }
 
     // A known defect: a message that waits for room, because nobody reads its stream, is dropped
-    // when another call begins.
+    // when another call begins. Nothing tells when all buffers are full, so it has ever more time.
     pub async fn count_while_calling(&self) -> Checked {
+        for milliseconds in [100, 1_000, 5_000] {
+            let received = self.count_with_a_pause(Duration::from_millis(milliseconds)).await?;
+            if received < 1_000 {
+                eprintln!("{received} of 1000 messages came");
+                return self.alive().await;
+            }
+        }
+        Err("no message was lost".into())
+    }
+
+    /// Does not read a stream for a time, begins another call, and reads on.
+    async fn count_with_a_pause(&self, pause: Duration) -> Checked<usize> {
         let mut responses = Box::pin(self.client.count(CountRequest { count: 1_000 }));
         let mut received = usize::from(responses.next().await.is_some());
-        sleep(Duration::from_millis(200)).await; // all buffers are full then
+        sleep(pause).await;
         let client = self.client.clone();
         let other = tokio::spawn(async move { client.echo(request("other")).await });
-        sleep(Duration::from_millis(200)).await;
+        sleep(pause).await;
         while let Some(response) = responses.next().await {
             succeeded(response)?;
             received += 1;
         }
         let other = other.await.map_err(|error| error.to_string())?;
         equal("text", succeeded(other)?.text.as_str(), "other")?;
-        equal("the number of messages", received, 999)?;
-        self.alive().await
+        Ok(received)
     }
 
     pub async fn sum_many(&self) -> Checked {
