@@ -61,7 +61,7 @@ const LINGER_MS = 1_000;
 /** Bytes that are read at once while more waits than should. */
 const AHEAD_BYTES = 1 << 12;
 /** Bytes that are read behind a frame that waits for room. */
-const BEHIND_BYTES = 1 << 15;
+const BEHIND_BYTES = 1 << 14;
 
 /** A connection in either role. */
 export class Connection<Call extends Stream = Stream> implements StreamHost {

@@ -6,6 +6,7 @@
 
 import { decodeRequest, decodeResponse } from "../envelope.ts";
 import { FrameFlag, FrameType } from "../framing.ts";
+import { Code } from "../status.ts";
 import type { Pair } from "./options.ts";
 
 /** Who has sent something. */
@@ -35,6 +36,8 @@ export type CallEvent =
     | { readonly event: "half-close"; readonly from: Side }
     | {
       readonly event: "end";
+      /** The server; or the client, which gives the call up. */
+      readonly from: Side;
       readonly code: number;
       readonly message: string;
       readonly details: readonly { typeUrl: string; value: Uint8Array }[];
@@ -46,6 +49,9 @@ export type CallEvent =
     | { readonly event: "strange"; readonly from: Side; readonly message: string }
   );
 
+/** How many calls that were given up are remembered, for what their servers may still send. */
+const MOST_CANCELLED = 1_000;
+
 interface Open {
   readonly method: string;
   readonly start: number;
@@ -56,6 +62,7 @@ export class Calls {
   readonly #connection: number;
   readonly #tell: (event: CallEvent) => void;
   readonly #open = new Map<number, Open>();
+  readonly #cancelled = new Set<number>();
 
   /**
    * @param connection Its number.
@@ -80,12 +87,15 @@ export class Calls {
     data: Uint8Array,
     at: number = performance.now(),
   ): void {
+    if (type === FrameType.Ping || type === FrameType.Pong) return; // no call's
+    if (this.#cancelled.has(stream) && type !== FrameType.Request) return;
     const { method } = this.#open.get(stream) ?? {};
     const about = { connection: this.#connection, stream, method };
     try {
       if (type === FrameType.Request && from === "client") this.#request(stream, flags, data, at);
       else if (type === FrameType.Response && from === "server") this.#response(stream, data, at);
       else if (type === FrameType.Data) this.#data(from, stream, flags, data, at);
+      else if (type === FrameType.Cancel && from === "client") this.#cancel(stream, data, at);
       else {
         const message = `a frame of type ${type} from the ${from}`;
         this.#tell({ ...about, event: "strange", from, message });
@@ -116,16 +126,29 @@ export class Calls {
     if (!none) this.#tell({ ...about, event: "message", from, payload });
     if ((flags & FrameFlag.RemoteClosed) === 0) return;
     if (from === "client") this.#tell({ ...about, event: "half-close", from });
-    else this.#end(stream, { code: 0, message: "", details: [] }, undefined, at);
+    else this.#end(from, stream, { code: 0, message: "", details: [] }, undefined, at);
   }
 
   #response(stream: number, data: Uint8Array, at: number): void {
     const { status, payload } = decodeResponse(data);
     const { code, message, details } = status ?? { code: 0, message: "", details: [] };
-    this.#end(stream, { code, message, details }, code === 0 ? payload : undefined, at);
+    this.#end("server", stream, { code, message, details }, code === 0 ? payload : undefined, at);
+  }
+
+  /** Its client gives a call up. What its server still sends is nobody's concern. */
+  #cancel(stream: number, data: Uint8Array, at: number): void {
+    const late = decodeResponse(data).status?.code === Code.DEADLINE_EXCEEDED;
+    const code = late ? Code.DEADLINE_EXCEEDED : Code.CANCELLED;
+    const status = { code, message: "given up by the client", details: [] };
+    if (this.#open.has(stream)) this.#end("client", stream, status, undefined, at);
+    this.#cancelled.add(stream);
+    if (this.#cancelled.size <= MOST_CANCELLED) return;
+    const [first] = this.#cancelled;
+    this.#cancelled.delete(first!);
   }
 
   #end(
+    from: Side,
     stream: number,
     status: Pick<CallEvent & { event: "end" }, "code" | "message" | "details">,
     payload: Uint8Array | undefined,
@@ -135,7 +158,7 @@ export class Calls {
     const start = this.#open.get(stream)?.start;
     const ms = start === undefined ? undefined : at - start;
     this.#open.delete(stream);
-    this.#tell({ ...about, event: "end", ...status, payload, ms });
+    this.#tell({ ...about, event: "end", from, ...status, payload, ms });
   }
 
   #about(stream: number): Pick<CallEvent, "connection" | "stream" | "method"> {

@@ -62,7 +62,8 @@ export class Printer {
       const why = message === "" ? "" : `: ${message}`;
       const size = payload ? `  ${showBytes(payload.length)}` : "";
       const time = ms === undefined ? "" : `  ${showTime(ms)}`;
-      out.line`${id} ${out.paint("cyan", "<--")} ${status}${why}${size}${time}  ${method}`;
+      const arrow = out.paint("cyan", event.from === "client" ? "-->" : "<--");
+      out.line`${id} ${arrow} ${status}${why}${size}${time}  ${method}`;
       if (payload) this.#message(id, event.method, "server", payload);
       for (const detail of details) {
         out.line`${id}     ${this.#messages?.detail(detail) ?? rawDetail(detail)}`;

@@ -136,6 +136,7 @@ class Replayed {
     // A stream that has ended early takes nothing more.
     if (this.#lost || type !== FrameType.Request && this.#over.has(streamId)) return;
     this.#calls.frame("client", streamId, type, flags, data);
+    if (type === FrameType.Cancel) this.#over.add(streamId);
     try {
       let bytes = encodeFrame(frame);
       while (bytes.length > 0) bytes = bytes.subarray(await this.#conn.write(bytes));

@@ -119,6 +119,43 @@ Deno.test("cli: tap --json prints a line for each event, for programs", async ()
   equal(ends.every(({ ms }) => ms > 0), true);
 });
 
+Deno.test("cli: tap prints that a client gives calls up, and replay finds the same", async () => {
+  await using bed = await new TapBed({ record: true }).ready();
+  {
+    await using client = await connect({ path: bed.path }, { keepalive: { intervalMs: 1e6 } });
+    const service = client.service(TestService);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const calls = [
+      service.sleep({ milliseconds: 3_600_000n }, { signal }),
+      service.sum(new ReadableStream(), { signal }),
+    ];
+    await bed.tap.printed(/Sum/);
+    controller.abort();
+    for (const { status } of await Promise.allSettled(calls)) equal(status, "rejected");
+    await rejects(service.sleep({ milliseconds: 3_600_000n }, { timeoutMs: 30 }), RpcError);
+    await service.nothing({});
+  }
+  await bed.tap.printed(/1: closed/);
+  const { stdout } = await bed.tap.stop();
+  const lines = stdout.replaceAll(/[\d.]+ (us|ms|s)\b/g, "TIME").trim().split("\n");
+  deepEqual(lines.filter((line) => !line.includes("    {")), [
+    "1: connected",
+    `1:1 --> ${SERVICE}/Sleep  5 B`,
+    `1:3 --> ${SERVICE}/Sum`,
+    `1:1 --> CANCELLED: given up by the client  TIME  ${SERVICE}/Sleep`,
+    `1:3 --> CANCELLED: given up by the client  TIME  ${SERVICE}/Sum`,
+    `1:5 --> ${SERVICE}/Sleep  5 B  deadline TIME`,
+    `1:5 --> DEADLINE_EXCEEDED: given up by the client  TIME  ${SERVICE}/Sleep`,
+    `1:7 --> ${SERVICE}/Nothing  0 B`,
+    `1:7 <-- OK  0 B  TIME  ${SERVICE}/Nothing`,
+    "1: closed",
+  ]);
+  const { code, stderr } = await run(["replay", bed.recording, bed.bed.path]);
+  match(stderr, /4 calls replayed: 4 ended as recorded, 0 differently/);
+  equal(code, 0);
+});
+
 Deno.test("cli: tap loses and reorders nothing of a thousand calls at once", async () => {
   await using bed = await new TapBed({ schema: false, args: ["--json"] }).ready();
   {

@@ -95,6 +95,32 @@ shimTest(
   },
 );
 
+containerdTest("a Wait that is given up, and pings, are nothing to a shim", async () => {
+  await using containerd = await Containerd.start();
+  await using shim = await containerd.startShim(SLEEP);
+  const { id, bundle } = shim;
+  const closings: unknown[] = [];
+  await using client = await connect(shim.address, {
+    keepalive: { intervalMs: 10, timeoutMs: 10 },
+    onClose: (error) => closings.push(error),
+  });
+  const task = await taskService(client, shim);
+  await task.create({ id, bundle });
+  await task.start({ id });
+  const controller = new AbortController();
+  const given = task.wait({ id }, { signal: controller.signal });
+  await task.state({ id });
+  controller.abort();
+  await rejects(given, fails(Code.CANCELLED, /the caller gave up/));
+  await rejects(task.wait({ id }, { timeoutMs: 50 }), fails(Code.DEADLINE_EXCEEDED, /50 ms/));
+  equal((await task.state({ id })).status, TaskStatus.RUNNING);
+  const waiting = task.wait({ id });
+  await task.kill({ id, signal: SIGKILL });
+  equal((await waiting).exitStatus, 128 + SIGKILL);
+  await task.delete({ id });
+  deepEqual(closings, []);
+});
+
 shimTest(
   "a second process runs in a container, and ends on its own",
   SLEEP,
