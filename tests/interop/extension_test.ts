@@ -99,7 +99,9 @@ for (const { peer, streams } of ROWS) {
     deepEqual(closes, []);
     await client[Symbol.asyncDispose]();
     const cancelled = recorded.streams(FrameType.Cancel);
-    equal(cancelled.length, streams ? 5 : 2);
+    // At its deadline a call may be answered first.
+    const most = streams ? 5 : 2;
+    ok(cancelled.length === most || cancelled.length === most - 1, `${cancelled}`);
     const requests = recorded.streams(FrameType.Request);
     ok(cancelled.every((id) => requests.includes(id)), `${cancelled}`);
     ok(recorded.streams(FrameType.Ping).every((id) => id === 0));
