@@ -6,31 +6,30 @@
 
 import {
   type Address,
-  type ByteConnection,
   formatAddress,
-  isByteConnection,
   nameOf,
   parseAddress,
   type ParsedAddress,
 } from "./address.ts";
-import { takeDefaults, takeOptions } from "./call_options.ts";
-import { ClientCall, type ClientKeeper } from "./client_call.ts";
-import { ClientConnections } from "./client_connections.ts";
+import { type ByteConnection, isByteConnection } from "./transport.ts";
+import { takeDefaults, takeOptions } from "./engine/call_options.ts";
+import { ClientCall, type ClientKeeper } from "./engine/client_call.ts";
+import { ClientConnections } from "./engine/client_connections.ts";
 import { bytesCodec } from "./codec.ts";
-import { Deadlines } from "./deadlines.ts";
-import { dial, type Dialler, type DialOptions, isDialler, open } from "./dial.ts";
+import { Deadlines } from "./async/deadlines.ts";
+import { dial, type Dialler, type DialOptions, isDialler, open } from "./net/dial.ts";
 import type { InterceptedRequest, Interceptor } from "./interceptor.ts";
 import {
   type Caller,
   type Guard,
   interceptedCaller,
   type InterceptingClient,
-} from "./intercepted.ts";
-import { type ExtensionOptions, resolveExtension } from "./keepalive.ts";
+} from "./engine/intercepted.ts";
+import { type ExtensionOptions, resolveExtension } from "./engine/keepalive.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
-import { decodeMessage, encodeMessage, ReceivedMessages } from "./messages.ts";
-import { Method } from "./method.ts";
-import { Reconnect, type ReconnectOptions } from "./reconnect.ts";
+import { decodeMessage, encodeMessage, ReceivedMessages } from "./engine/messages.ts";
+import { Method } from "./engine/method.ts";
+import { Reconnect, type ReconnectOptions } from "./net/reconnect.ts";
 import {
   type AnyService,
   type CallDefaults,
@@ -42,8 +41,8 @@ import {
 } from "./service.ts";
 import { type Stats, Tally } from "./stats.ts";
 import { type RpcError, statusError } from "./status.ts";
-import { Timers } from "./timer.ts";
-import { NO_BYTES } from "./writer.ts";
+import { Timers } from "./async/timer.ts";
+import { NO_BYTES } from "./wire/writer.ts";
 
 /** What {@linkcode connect} may be told. */
 export interface ConnectOptions extends DialOptions, ExtensionOptions {

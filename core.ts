@@ -30,7 +30,8 @@
  * @module
  */
 
-export type { Address, ByteConnection, TcpAddress, UnixAddress, VsockAddress } from "./address.ts";
+export type { Address, TcpAddress, UnixAddress, VsockAddress } from "./address.ts";
+export type { ByteConnection } from "./transport.ts";
 export { Client, connect, type ConnectOptions } from "./client.ts";
 export {
   bytesCodec,
@@ -40,7 +41,7 @@ export {
   type MessageInitShape,
   type MessageShape,
 } from "./codec.ts";
-export type { Dialler, DialOptions } from "./dial.ts";
+export type { Dialler, DialOptions } from "./net/dial.ts";
 export type {
   InterceptedCall,
   InterceptedRequest,
@@ -53,14 +54,14 @@ export type {
   StreamRequest,
   StreamResponse,
 } from "./interceptor.ts";
-export type { ExtensionOptions, KeepaliveOptions } from "./keepalive.ts";
+export type { ExtensionOptions, KeepaliveOptions } from "./engine/keepalive.ts";
 export type { Limits } from "./limits.ts";
-export type { ByteListener } from "./listen.ts";
+export type { ByteListener } from "./transport.ts";
 export { createConnectionPair } from "./memory.ts";
 export { Metadata, type MetadataInit } from "./metadata.ts";
-export { Idempotency, type MethodDescriptor, type MethodKind } from "./method.ts";
-export type { ReconnectOptions } from "./reconnect.ts";
-export type { Router } from "./router.ts";
+export { Idempotency, type MethodDescriptor, type MethodKind } from "./engine/method.ts";
+export type { ReconnectOptions } from "./net/reconnect.ts";
+export type { Router } from "./engine/router.ts";
 export type { Stats } from "./stats.ts";
 export {
   serve,
@@ -89,8 +90,8 @@ export {
   type ServiceHandlers,
   type TypedService,
 } from "./service.ts";
-export type { MessageSizes } from "./stream.ts";
-export type { SocketMode } from "./unix_listener.ts";
+export type { MessageSizes } from "./engine/stream.ts";
+export type { SocketMode } from "./net/unix_listener.ts";
 export {
   Code,
   RpcError,

@@ -36,7 +36,7 @@ import { concat } from "@std/bytes/concat";
 import { toTransformStream } from "@std/streams/to-transform-stream";
 import { MESSAGE_BYTES, MESSAGE_BYTES_MAX } from "./limits.ts";
 import { Code, RpcError } from "./status.ts";
-import { Writer } from "./writer.ts";
+import { Writer } from "./wire/writer.ts";
 
 /** The length of a frame's header in bytes. */
 export const HEADER_LENGTH = 10;

@@ -5,9 +5,9 @@
  */
 
 import type { Metadata } from "./metadata.ts";
-import type { Method, MethodKind } from "./method.ts";
+import type { Method, MethodKind } from "./engine/method.ts";
 import type { HandlerContext, Messages } from "./service.ts";
-import type { MessageSizes } from "./stream.ts";
+import type { MessageSizes } from "./engine/stream.ts";
 
 /**
  * What an interceptor knows of a method. Of a request that a server could not read, it knows

@@ -5,7 +5,7 @@
  */
 
 import type { Interceptor } from "./interceptor.ts";
-import type { MethodKind } from "./method.ts";
+import type { MethodKind } from "./engine/method.ts";
 import type { Messages } from "./service.ts";
 import { abortStatus, Code, RpcError } from "./status.ts";
 

@@ -4,9 +4,9 @@
  * @module
  */
 
-import type { ByteConnection } from "./address.ts";
-import { spend } from "./timer.ts";
-import { NO_BYTES } from "./writer.ts";
+import type { ByteConnection } from "./transport.ts";
+import { spend } from "./async/timer.ts";
+import { NO_BYTES } from "./wire/writer.ts";
 
 /** Bytes that may wait between the two ends, as in a socket. */
 const CAPACITY = 1 << 16;

@@ -24,8 +24,8 @@ import {
   type MessageShape,
   provideSchemaCodec,
 } from "./codec.ts";
-import { bytesOwner } from "./kept_bytes.ts";
-import { MessageCost } from "./message_cost.ts";
+import { bytesOwner } from "./codecs/kept_bytes.ts";
+import { MessageCost } from "./codecs/message_cost.ts";
 
 provideSchemaCodec((schema) => ({
   encode: encoder(schema),

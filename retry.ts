@@ -4,10 +4,10 @@
  * @module
  */
 
-import { backoff, checkBackoff } from "./backoff.ts";
+import { backoff, checkBackoff } from "./async/backoff.ts";
 import type { Interceptor } from "./interceptor.ts";
 import { abortStatus, Code, RpcError, statusError } from "./status.ts";
-import { Timers } from "./timer.ts";
+import { Timers } from "./async/timer.ts";
 
 /** When and how often to call again. */
 export interface RetryOptions {

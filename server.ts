@@ -6,9 +6,7 @@
 
 import {
   type Address,
-  type ByteConnection,
   formatAddress,
-  isByteConnection,
   nameOf,
   parseAddress,
   type ParsedAddress,
@@ -16,22 +14,24 @@ import {
   type UnixAddress,
   type VsockAddress,
 } from "./address.ts";
-import { Deadlines } from "./deadlines.ts";
-import { HeldBytes } from "./held_bytes.ts";
+import { type ByteConnection, isByteConnection } from "./transport.ts";
+import { Deadlines } from "./async/deadlines.ts";
+import { HeldBytes } from "./engine/held_bytes.ts";
 import type { Interceptor } from "./interceptor.ts";
-import { type ExtensionOptions, resolveExtension } from "./keepalive.ts";
+import { type ExtensionOptions, resolveExtension } from "./engine/keepalive.ts";
 import { type Limits, resolveLimits } from "./limits.ts";
-import { accepted, type ByteListener, listen, listenLater } from "./listen.ts";
-import { Pressure } from "./pressure.ts";
-import { Router } from "./router.ts";
-import { runningCall } from "./running.ts";
-import { ServerConnection, type ServerHost } from "./server_connection.ts";
-import { checkSignal } from "./signal.ts";
+import { accepted, listen, listenLater } from "./net/listen.ts";
+import type { ByteListener } from "./transport.ts";
+import { Pressure } from "./engine/pressure.ts";
+import { Router } from "./engine/router.ts";
+import { runningCall } from "./engine/running.ts";
+import { ServerConnection, type ServerHost } from "./engine/server_connection.ts";
+import { checkSignal } from "./async/signals.ts";
 import { type Stats, Tally } from "./stats.ts";
-import type { Stream } from "./stream.ts";
-import { isPromiseLike, tell } from "./tell.ts";
-import { checkTime, Timers } from "./timer.ts";
-import type { SocketMode } from "./unix_listener.ts";
+import type { Stream } from "./engine/stream.ts";
+import { isPromiseLike, tell } from "./async/tell.ts";
+import { checkTime, Timers } from "./async/timer.ts";
+import type { SocketMode } from "./net/unix_listener.ts";
 
 /** What {@linkcode serve} may be told beside where to serve. */
 export interface ServeSettings extends ExtensionOptions {

@@ -13,7 +13,7 @@ import {
   schemaCodec,
 } from "./codec.ts";
 import type { Metadata, MetadataInit } from "./metadata.ts";
-import { Method, type MethodDescriptor, type MethodKind } from "./method.ts";
+import { Method, type MethodDescriptor, type MethodKind } from "./engine/method.ts";
 
 /** A service with codecs of one's own: what a program uses that does without protobuf-es. */
 export interface ServiceDescriptor {

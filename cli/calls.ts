@@ -4,7 +4,7 @@
  * @module
  */
 
-import { decodeRequest, decodeResponse } from "../envelope.ts";
+import { decodeRequest, decodeResponse } from "../wire/envelope.ts";
 import { FrameFlag, FrameType } from "../framing.ts";
 import { Code } from "../status.ts";
 import type { Pair } from "./options.ts";

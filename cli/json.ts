@@ -23,9 +23,8 @@ import {
 import { reflect, usedTypes } from "@bufbuild/protobuf/reflect";
 import { type Any, AnySchema, BytesValueSchema } from "@bufbuild/protobuf/wkt";
 import { messageOf, usage } from "./failure.ts";
-import { rawDetail } from "./messages.ts";
 import { didYouMean } from "./names.ts";
-import { printableJson } from "./printable.ts";
+import { printableJson, rawDetail } from "./printable.ts";
 
 const ANY = "google.protobuf.Any";
 

@@ -8,7 +8,7 @@ import type { MethodKind, RpcError } from "../core.ts";
 import { messageOf, usage } from "./failure.ts";
 import type { Input, Json } from "./input.ts";
 import { splitMethod } from "./names.ts";
-import { printableJson } from "./printable.ts";
+import { rawDetail } from "./printable.ts";
 import type { SchemaOptions } from "./schema.ts";
 import type { Output } from "./terminal.ts";
 
@@ -133,11 +133,6 @@ export async function rawMessages(
     },
     details: (error) => error.details.map(rawDetail),
   };
-}
-
-/** A detail of a status whose type nobody knows. */
-export function rawDetail({ typeUrl, value }: { typeUrl: string; value: Uint8Array }): string {
-  return `detail ${printableJson({ "@type": typeUrl, value: value.toBase64() })}`;
 }
 
 function kinds(kind: MethodKind): Pick<Messages, "clientStreaming" | "serverStreaming"> {

@@ -41,3 +41,8 @@ export function printableJson(value: unknown, indent?: number): string {
 function hex(code: number, digits: number): string {
   return code.toString(16).padStart(digits, "0");
 }
+
+/** A detail of a status whose type nobody knows. */
+export function rawDetail({ typeUrl, value }: { typeUrl: string; value: Uint8Array }): string {
+  return `detail ${printableJson({ "@type": typeUrl, value: value.toBase64() })}`;
+}

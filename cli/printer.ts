@@ -9,9 +9,8 @@ import { Code } from "../core.ts";
 import type { CallEvent, Side } from "./calls.ts";
 import type { Json } from "./input.ts";
 import type { JsonFormat } from "./json.ts";
-import { rawDetail } from "./messages.ts";
 import { showBytes, showTime } from "./options.ts";
-import { printableJson } from "./printable.ts";
+import { printableJson, rawDetail } from "./printable.ts";
 import type { SchemaOptions } from "./schema.ts";
 import type { Output, Painted } from "./terminal.ts";
 

@@ -6,7 +6,7 @@
 
 import { formatAddress, type ParsedAddress, type UnixAddress } from "../address.ts";
 import { FrameDecoder, type FrameSink } from "../framing.ts";
-import { listen, listenLater } from "../listen.ts";
+import { listen, listenLater } from "../net/listen.ts";
 import { MESSAGE_BYTES_MAX } from "../limits.ts";
 import { Calls, type Side } from "./calls.ts";
 import { type ByteStream, dialBytes, readAddress } from "./connection.ts";

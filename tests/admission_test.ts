@@ -1,8 +1,8 @@
 // Frames that wait until there is room.
 
 import { deepEqual, equal } from "node:assert/strict";
-import { Admission, type AdmissionHost, type Admitting } from "../admission.ts";
-import { HeldBytes, SHARE } from "../held_bytes.ts";
+import { Admission, type AdmissionHost, type Admitting } from "../engine/admission.ts";
+import { HeldBytes, SHARE } from "../engine/held_bytes.ts";
 import { FakeTimers, isSettled, settle } from "./stand_ins.ts";
 
 const NONE = new Uint8Array(0);

@@ -3,7 +3,7 @@
 import { bytesCodec, connect, createConnectionPair, serve } from "@ttrpc/ttrpc";
 import type { ServiceClient, ServiceDescriptor, ServiceHandlers } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
-import { Router } from "../router.ts";
+import { Router } from "../engine/router.ts";
 import { KINDS } from "./kinds.ts";
 
 /** What every object has, and what a thenable and a class have. */

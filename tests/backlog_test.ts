@@ -1,8 +1,8 @@
 // What waits on all streams of a connection, and when the connection may read on.
 
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { Backlog, type Waiting } from "../backlog.ts";
-import { HeldBytes, SHARE } from "../held_bytes.ts";
+import { Backlog, type Waiting } from "../engine/backlog.ts";
+import { HeldBytes, SHARE } from "../engine/held_bytes.ts";
 import { resolveLimits } from "../limits.ts";
 import { isSettled } from "./stand_ins.ts";
 

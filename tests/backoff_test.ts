@@ -1,7 +1,7 @@
 // Delays between attempts.
 
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
-import { backoff, checkBackoff } from "../backoff.ts";
+import { backoff, checkBackoff } from "../async/backoff.ts";
 
 /** Runs something while `Math.random()` returns one number. */
 function withRandom<T>(value: number, run: () => T): T {

@@ -1,7 +1,7 @@
 // What a call is given, over what holds for all calls.
 
 import { deepEqual, equal, throws } from "node:assert/strict";
-import { deadlineAfter, takeDefaults, takeOptions } from "../call_options.ts";
+import { deadlineAfter, takeDefaults, takeOptions } from "../engine/call_options.ts";
 import { Metadata } from "../metadata.ts";
 import type { CallOptions } from "../service.ts";
 import { FakeClock } from "./fake_clock.ts";

@@ -1,7 +1,7 @@
 // A call of a client, without a client and without a connection.
 
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { type ClientCall, deadlineStatus } from "../client_call.ts";
+import { type ClientCall, deadlineStatus } from "../engine/client_call.ts";
 import { FrameFlag, FrameType } from "../framing.ts";
 import { Code, OK, RpcError } from "../status.ts";
 import { clientCall, outline, TestKeeper } from "./client_stand_ins.ts";

@@ -1,8 +1,8 @@
 // A client's side of a connection, frame by frame.
 
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { closedStatus } from "../client_connection.ts";
-import { decodeRequest } from "../envelope.ts";
+import { closedStatus } from "../engine/client_connection.ts";
+import { decodeRequest } from "../wire/envelope.ts";
 import { FrameFlag, FrameType } from "../framing.ts";
 import { Metadata } from "../metadata.ts";
 import { Code, OK } from "../status.ts";

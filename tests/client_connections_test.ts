@@ -1,14 +1,14 @@
 // The connections of a client: lost ones, used up ones, and those that follow them.
 
 import { deepEqual, equal, ok } from "node:assert/strict";
-import type { ByteConnection } from "../address.ts";
-import type { CallSettings } from "../call_options.ts";
-import type { ClientCall } from "../client_call.ts";
-import { closedStatus } from "../client_connection.ts";
-import { ClientConnections } from "../client_connections.ts";
+import type { ByteConnection } from "../transport.ts";
+import type { CallSettings } from "../engine/call_options.ts";
+import type { ClientCall } from "../engine/client_call.ts";
+import { closedStatus } from "../engine/client_connection.ts";
+import { ClientConnections } from "../engine/client_connections.ts";
 import { FrameType } from "../framing.ts";
 import { resolveLimits } from "../limits.ts";
-import { Reconnect } from "../reconnect.ts";
+import { Reconnect } from "../net/reconnect.ts";
 import { Code, OK, RpcError } from "../status.ts";
 import { clientCall, outline, responseBytes, TestKeeper } from "./client_stand_ins.ts";
 import { frameBytes, ScriptedConnection } from "./scripted_connection.ts";

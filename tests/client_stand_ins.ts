@@ -1,13 +1,13 @@
 /** What stands for a client and its server, in tests of calls and of connections alone. */
 
-import { type CallSettings, takeOptions } from "../call_options.ts";
-import { type CallRequest, ClientCall, type ClientKeeper } from "../client_call.ts";
-import { ClientConnection } from "../client_connection.ts";
-import { encodeResponse, type Response } from "../envelope.ts";
+import { type CallSettings, takeOptions } from "../engine/call_options.ts";
+import { type CallRequest, ClientCall, type ClientKeeper } from "../engine/client_call.ts";
+import { ClientConnection } from "../engine/client_connection.ts";
+import { encodeResponse, type Response } from "../wire/envelope.ts";
 import { type Frame, FrameFlag, FrameType } from "../framing.ts";
-import { HeldBytes } from "../held_bytes.ts";
+import { HeldBytes } from "../engine/held_bytes.ts";
 import { type Limits, resolveLimits } from "../limits.ts";
-import type { MethodKind } from "../method.ts";
+import type { MethodKind } from "../engine/method.ts";
 import { Tally } from "../stats.ts";
 import type { Status } from "../status.ts";
 import { frameBytes, ScriptedConnection } from "./scripted_connection.ts";

@@ -8,7 +8,7 @@ import {
   RpcError,
 } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import { decodeRequest } from "../envelope.ts";
+import { decodeRequest } from "../wire/envelope.ts";
 import { FrameFlag, FrameType } from "../framing.ts";
 import { Greeter } from "../gen/greeter/v1/greeter_pb.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";

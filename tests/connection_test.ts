@@ -1,9 +1,9 @@
 // One socket in either role: what is read, and every way in which it ends.
 
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { Connection, type Role } from "../connection.ts";
+import { Connection, type Role } from "../engine/connection.ts";
 import { type Frame, FrameType } from "../framing.ts";
-import { HeldBytes } from "../held_bytes.ts";
+import { HeldBytes } from "../engine/held_bytes.ts";
 import { type Limits, resolveLimits } from "../limits.ts";
 import { Code, OK, RpcError, type Status } from "../status.ts";
 import { NotedDeadlines } from "./server_stand_ins.ts";

@@ -1,7 +1,7 @@
 /** Connections that a test has in its hand: when reads return, and when writes fail. */
 
 import type { ByteConnection } from "@ttrpc/ttrpc/core";
-import { encodeResponse, type Response } from "../envelope.ts";
+import { encodeResponse, type Response } from "../wire/envelope.ts";
 import { encodeFrame, type Frame, FrameDecoder, FrameFlag, FrameType } from "../framing.ts";
 import { turn } from "./everywhere.ts";
 import { requestData } from "./raw_peer.ts";

@@ -1,7 +1,7 @@
 // Many deadlines on one timer, by a clock that the test moves.
 
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { Deadlines, type Expirable } from "../deadlines.ts";
+import { Deadlines, type Expirable } from "../async/deadlines.ts";
 import { FakeClock } from "./fake_clock.ts";
 
 /** Deadlines, the clock they go by, and what has expired. */

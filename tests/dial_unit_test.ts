@@ -1,10 +1,11 @@
 // Attempts to open a connection, by a clock that the test moves.
 
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import type { ByteConnection, ParsedAddress } from "../address.ts";
-import { dial, type Dialler, type DialOptions, isDialler, open } from "../dial.ts";
+import type { ParsedAddress } from "../address.ts";
+import type { ByteConnection } from "../transport.ts";
+import { dial, type Dialler, type DialOptions, isDialler, open } from "../net/dial.ts";
 import { Code, RpcError } from "../status.ts";
-import { Timers } from "../timer.ts";
+import { Timers } from "../async/timer.ts";
 import { CountedSignal } from "./counted_signal.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { ScriptedConnection } from "./scripted_connection.ts";

@@ -11,7 +11,7 @@ import {
   requestLength,
   type Response,
   responseLength,
-} from "../envelope.ts";
+} from "../wire/envelope.ts";
 import { RequestSchema, ResponseSchema } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Metadata } from "../metadata.ts";
 import { Code, RpcError } from "../status.ts";

@@ -1,8 +1,8 @@
 // What calls are expected to be answered.
 
 import { deepEqual, equal } from "node:assert/strict";
-import { Expectation, type ExpectedCall, ExpectedReplies } from "../expected_replies.ts";
-import { HeldBytes } from "../held_bytes.ts";
+import { Expectation, type ExpectedCall, ExpectedReplies } from "../engine/expected_replies.ts";
+import { HeldBytes } from "../engine/held_bytes.ts";
 import { FakeTimers } from "./stand_ins.ts";
 
 Deno.test("the first replies may be as long as they can be, the next ones as the longest of late", () => {

@@ -2,7 +2,7 @@
 
 import { connect, serve, type ServiceHandlers } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
-import { FrameTimeout } from "../frame_timeout.ts";
+import { FrameTimeout } from "../engine/frame_timeout.ts";
 import { encodeFrame, FrameDecoder, FrameType } from "../framing.ts";
 import { Code, RpcError } from "../status.ts";
 import { Bytes, testEverywhere, until } from "./everywhere.ts";

@@ -1,13 +1,13 @@
 // Calls with interceptors around them, without a client that makes them.
 
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
-import { takeOptions } from "../call_options.ts";
-import type { ClientCall } from "../client_call.ts";
-import { Deadlines } from "../deadlines.ts";
-import { Guard, interceptedCaller, type InterceptingClient } from "../intercepted.ts";
+import { takeOptions } from "../engine/call_options.ts";
+import type { ClientCall } from "../engine/client_call.ts";
+import { Deadlines } from "../async/deadlines.ts";
+import { Guard, interceptedCaller, type InterceptingClient } from "../engine/intercepted.ts";
 import type { InterceptedRequest, Interceptor } from "../interceptor.ts";
 import { Metadata } from "../metadata.ts";
-import type { MethodKind } from "../method.ts";
+import type { MethodKind } from "../engine/method.ts";
 import type { CallOptions, MessageStream } from "../service.ts";
 import { Code, OK, RpcError, type Status } from "../status.ts";
 import { clientCall, TestKeeper } from "./client_stand_ins.ts";

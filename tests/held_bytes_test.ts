@@ -1,7 +1,7 @@
 // What is held and what is expected, of one connection and of its server.
 
 import { deepEqual, equal } from "node:assert/strict";
-import { HeldBytes } from "../held_bytes.ts";
+import { HeldBytes } from "../engine/held_bytes.ts";
 
 const SHARE = 1 << 16;
 

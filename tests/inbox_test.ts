@@ -1,8 +1,8 @@
 // The messages of one call, until they are taken.
 
 import { deepEqual, equal, notEqual, ok } from "node:assert/strict";
-import type { Backlog, Waiting } from "../backlog.ts";
-import { Inbox } from "../inbox.ts";
+import type { Backlog, Waiting } from "../engine/backlog.ts";
+import { Inbox } from "../engine/inbox.ts";
 import { isSettled } from "./stand_ins.ts";
 
 const OVERHEAD = 64;

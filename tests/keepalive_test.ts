@@ -2,11 +2,11 @@
 
 import { connect, serve, type ServiceHandlers } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
-import { Deadlines } from "../deadlines.ts";
+import { Deadlines } from "../async/deadlines.ts";
 import { FrameType } from "../framing.ts";
-import { Keepalive, type KeepaliveHost, resolveExtension } from "../keepalive.ts";
+import { Keepalive, type KeepaliveHost, resolveExtension } from "../engine/keepalive.ts";
 import { Code } from "../status.ts";
-import { WriteQueue } from "../write_queue.ts";
+import { WriteQueue } from "../engine/write_queue.ts";
 import { Bytes, soon, testEverywhere, until } from "./everywhere.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { SocketFolder } from "./fixture.ts";

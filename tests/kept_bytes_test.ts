@@ -13,7 +13,7 @@ import { connect, createConnectionPair, serve } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { schemaCodec } from "../codec.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
-import { ownBytes } from "../kept_bytes.ts";
+import { ownBytes } from "../codecs/kept_bytes.ts";
 import { testHandlers } from "./fixture.ts";
 
 /** Bytes as they are received: a part of a read buffer. */

@@ -3,12 +3,12 @@
 import { connect, createConnectionPair, type Interceptor, serve } from "@ttrpc/ttrpc";
 import { equal, rejects } from "node:assert/strict";
 import { bytesCodec } from "../codec.ts";
-import { Deadlines } from "../deadlines.ts";
-import { Connection, type Role } from "../connection.ts";
+import { Deadlines } from "../async/deadlines.ts";
+import { Connection, type Role } from "../engine/connection.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
-import { HeldBytes } from "../held_bytes.ts";
+import { HeldBytes } from "../engine/held_bytes.ts";
 import { resolveLimits } from "../limits.ts";
-import { sendMessages } from "../messages.ts";
+import { sendMessages } from "../engine/messages.ts";
 import { Code } from "../status.ts";
 import { testHandlers } from "./fixture.ts";
 import { requestData } from "./raw_peer.ts";

@@ -3,7 +3,8 @@
 import { concat } from "@std/bytes/concat";
 import { Code, connect, createConnectionPair, RpcError, serve } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import { type ByteConnection, nameOf } from "../address.ts";
+import { nameOf } from "../address.ts";
+import type { ByteConnection } from "../transport.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { SocketFolder, testHandlers } from "./fixture.ts";
 

@@ -24,7 +24,7 @@ import fc from "fast-check";
 import { equal, ok, throws } from "node:assert/strict";
 import { EchoResponseSchema, FailRequestSchema } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { DECODE_BYTES } from "../limits.ts";
-import { MessageCost } from "../message_cost.ts";
+import { MessageCost } from "../codecs/message_cost.ts";
 import { mutated } from "./fuzz/target.ts";
 
 const MIB = 1 << 20;

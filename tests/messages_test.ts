@@ -10,13 +10,13 @@ import {
   MessageIterator,
   ReceivedMessages,
   sendMessages,
-} from "../messages.ts";
-import { runningCall } from "../running.ts";
+} from "../engine/messages.ts";
+import { runningCall } from "../engine/running.ts";
 import type { Messages } from "../service.ts";
 import { Code, OK, RpcError } from "../status.ts";
-import { isPromiseLike } from "../tell.ts";
-import { turn } from "../timer.ts";
-import { recycle } from "../writer.ts";
+import { isPromiseLike } from "../async/tell.ts";
+import { turn } from "../async/timer.ts";
+import { recycle } from "../wire/writer.ts";
 import { Host, isSettled, LOST, settle, TestStream } from "./stand_ins.ts";
 
 /** A number in one byte. There is no number 255. */

@@ -19,7 +19,7 @@ import {
 } from "@bufbuild/protobuf/wkt";
 import { ok } from "node:assert/strict";
 import { DECODE_BYTES, MESSAGE_BYTES, resolveLimits } from "../limits.ts";
-import { MessageCost } from "../message_cost.ts";
+import { MessageCost } from "../codecs/message_cost.ts";
 
 const MANY = { label: Label.REPEATED };
 const samples = { ...MANY, type: Type.MESSAGE, typeName: ".Sample" };

@@ -1,9 +1,9 @@
 // Peers that read nothing while a server has no room for others.
 
 import { deepEqual, equal } from "node:assert/strict";
-import { HeldBytes } from "../held_bytes.ts";
-import { Pressure } from "../pressure.ts";
-import { WriteQueue } from "../write_queue.ts";
+import { HeldBytes } from "../engine/held_bytes.ts";
+import { Pressure } from "../engine/pressure.ts";
+import { WriteQueue } from "../engine/write_queue.ts";
 import { FakeTimers, settle, Sink } from "./stand_ins.ts";
 
 /** A connection with something to send. */

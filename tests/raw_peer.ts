@@ -1,7 +1,7 @@
 /** A peer that speaks in frames, for the cases that no well-behaved one brings about. */
 
-import type { ByteConnection } from "../address.ts";
-import { encodeRequest, encodeResponse, type Request, type Response } from "../envelope.ts";
+import type { ByteConnection } from "../transport.ts";
+import { encodeRequest, encodeResponse, type Request, type Response } from "../wire/envelope.ts";
 import { encodeFrame, type Frame, FrameDecoder, FrameType } from "../framing.ts";
 
 /** The other end of a connection, frame by frame. */

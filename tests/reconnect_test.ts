@@ -1,17 +1,17 @@
 import { type Client, connect, RpcError, serve, type Server } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import { takeOptions } from "../call_options.ts";
-import { ClientCall } from "../client_call.ts";
-import { ClientConnection } from "../client_connection.ts";
-import { Deadlines } from "../deadlines.ts";
+import { takeOptions } from "../engine/call_options.ts";
+import { ClientCall } from "../engine/client_call.ts";
+import { ClientConnection } from "../engine/client_connection.ts";
+import { Deadlines } from "../async/deadlines.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
-import { HeldBytes } from "../held_bytes.ts";
+import { HeldBytes } from "../engine/held_bytes.ts";
 import { resolveLimits } from "../limits.ts";
 import { createConnectionPair } from "../memory.ts";
 import { methodsOf } from "../service.ts";
 import { Tally } from "../stats.ts";
 import { Code } from "../status.ts";
-import { Timers } from "../timer.ts";
+import { Timers } from "../async/timer.ts";
 import { SocketFolder, testHandlers } from "./fixture.ts";
 
 function start(path: string): Server {

@@ -1,9 +1,9 @@
 // Attempts to connect again, and the pauses between them, by a clock that the test moves.
 
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
-import type { ByteConnection } from "../address.ts";
-import { Reconnect, type ReconnectOptions } from "../reconnect.ts";
-import { Timers } from "../timer.ts";
+import type { ByteConnection } from "../transport.ts";
+import { Reconnect, type ReconnectOptions } from "../net/reconnect.ts";
+import { Timers } from "../async/timer.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { ScriptedConnection } from "./scripted_connection.ts";
 import { isSettled } from "./stand_ins.ts";

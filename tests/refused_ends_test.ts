@@ -3,7 +3,7 @@
 import type { Interceptor, Server, ServeSettings } from "@ttrpc/ttrpc";
 import { type LogEntry, logger } from "@ttrpc/ttrpc/logger";
 import { deepEqual, equal } from "node:assert/strict";
-import { decodeResponse } from "../envelope.ts";
+import { decodeResponse } from "../wire/envelope.ts";
 import { FrameFlag, FrameType } from "../framing.ts";
 import { Code } from "../status.ts";
 import { until } from "./kinds.ts";

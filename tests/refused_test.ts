@@ -9,7 +9,7 @@ import {
 } from "@ttrpc/ttrpc";
 import { type LogEntry, logger } from "@ttrpc/ttrpc/logger";
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { decodeResponse } from "../envelope.ts";
+import { decodeResponse } from "../wire/envelope.ts";
 import { FrameFlag, FrameType } from "../framing.ts";
 import { Code } from "../status.ts";
 import { handlersThat, until } from "./kinds.ts";

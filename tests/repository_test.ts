@@ -3,6 +3,7 @@
 
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { SocketFolder } from "./fixture.ts";
+import { floors, folderOf, FOLDERS, imports, map, withMap } from "./layers.ts";
 
 const root = new URL("..", import.meta.url).pathname;
 
@@ -12,10 +13,10 @@ interface Output {
   stderr: string;
 }
 
-async function deno(args: string[]): Promise<Output> {
+async function deno(args: string[], cwd = root): Promise<Output> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args,
-    cwd: root,
+    cwd,
     env: { NO_COLOR: "1" },
     stdout: "piped",
     stderr: "piped",
@@ -88,54 +89,54 @@ Deno.test("the core does not load protobuf-es", async () => {
   ok(protobuf(await loadedWith("mod.ts")).length > 0);
 });
 
-Deno.test("imports point downwards only", async () => {
-  const layers = [
-    [
-      "codec.ts",
-      "held_bytes.ts",
-      "limits.ts",
-      "metadata.ts",
-      "signal.ts",
-      "tell.ts",
-      "timer.ts",
-      "writer.ts",
-    ],
-    [
-      "backlog.ts",
-      "backoff.ts",
-      "deadlines.ts",
-      "expected_replies.ts",
-      "status.ts",
-      "write_queue.ts",
-    ],
-    ["address.ts", "framing.ts", "inbox.ts", "reader.ts", "stats.ts"],
-    ["unix_listener.ts"],
-    ["dial.ts", "envelope.ts", "listen.ts", "memory.ts", "reconnect.ts"],
-    ["method.ts"],
-    ["service.ts", "stream.ts"],
-    ["admission.ts", "frame_timeout.ts", "keepalive.ts", "pressure.ts", "stall.ts"],
-    ["call_options.ts", "interceptor.ts", "running.ts"],
-    ["connection.ts", "logger.ts", "messages.ts", "retry.ts", "server_call.ts"],
-    ["client_call.ts", "router.ts"],
-    ["client_connection.ts", "intercepted.ts", "server_connection.ts"],
-    ["client_connections.ts"],
-    ["client.ts", "server.ts"],
-    ["core.ts", "kept_bytes.ts", "message_plan.ts"],
-    ["message_cost.ts"],
-    ["protobuf.ts"],
-    ["mod.ts"],
-  ];
-  const height = new Map(layers.flatMap((names, at) => names.map((name) => [name, at] as const)));
-  for (const name of height.keys()) {
-    const text = await Deno.readTextFile(`${root}/${name}`);
-    for (const [, imported] of text.matchAll(/^(?:import|export)[^;]*?"\.\/(\w+\.ts)";/gms)) {
-      ok(height.has(imported!), `${imported} has no layer`);
-      ok(height.get(imported!)! < height.get(name)!, `${name} imports ${imported}`);
+Deno.test("files import others of their folder or of one below, never in a circle", async () => {
+  const graph = await imports();
+  floors(graph);
+  ok(graph.get("client.ts")!.has("engine/client_call.ts")); // imports into folders are seen
+  for (const [file, imported] of graph) {
+    for (const other of imported) {
+      ok(graph.has(other), `${file} imports ${other}, which is not a part of the module`);
+      const [from, to] = [folderOf(file), folderOf(other)];
+      ok(from === to || FOLDERS[from]!.includes(to), `${file} imports ${other}`);
     }
   }
-  for await (const { name } of Deno.readDir(root)) {
-    if (name.endsWith(".ts")) ok(height.has(name), `${name} has no layer`);
+});
+
+Deno.test("CONTRIBUTING.md has the map of the files as they are", async () => {
+  const text = await Deno.readTextFile(`${root}/CONTRIBUTING.md`);
+  const plain = (markdown: string) => markdown.replaceAll(/\s+/g, " ");
+  equal(
+    plain(text),
+    plain(withMap(text, await map())),
+    "deno run -A tests/layers.ts --write puts it there",
+  );
+  ok(text.includes("`server.ts`: "));
+});
+
+Deno.test("what is published is the module and its documents, and nothing else", async () => {
+  const sources = [...(await imports()).keys()];
+  const documents = ["CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md"];
+  const standIns = [...(await files(`${root}/links`)).keys()].map((path) => `links/${path}`);
+  // What must not be published lies there as well. The stand-ins for packages of JSR do so only here,
+  // where there may be none: the release is made without them.
+  using place = new SocketFolder();
+  const others = ["CONTRIBUTING.md", "deno.lock", "isolate-1.log", "tests/layers.ts"];
+  await Deno.writeTextFile(`${place.folder}/isolate-1.log`, "a profile");
+  for (const path of [...sources, ...documents, ...standIns, ...others]) {
+    const to = `${place.folder}/${path}`;
+    await Deno.mkdir(to.slice(0, to.lastIndexOf("/")), { recursive: true });
+    if (!path.endsWith(".log")) await Deno.copyFile(`${root}/${path}`, to);
   }
+  const config = JSON.parse(await Deno.readTextFile(`${root}/deno.json`));
+  config.publish.include.push("links/");
+  await Deno.writeTextFile(`${place.folder}/deno.json`, JSON.stringify(config));
+  const args = ["publish", "--dry-run", "--allow-dirty", "--no-check"];
+  const { code, stderr } = await deno(args, place.folder);
+  equal(code, 0, stderr);
+  const listed = [...stderr.matchAll(/^ +file:\/\/(\S+) \(/gm)]
+    .map(([, path]) => path!.slice(place.folder.length + 1))
+    .filter((path) => !path.startsWith("links/"));
+  deepEqual(listed.sort(), [...documents, "deno.json", ...sources].sort());
 });
 
 Deno.test("the permissions in the README are enough, and each is needed", async () => {
@@ -196,8 +197,8 @@ Deno.test("the demo runs through", async () => {
 });
 
 Deno.test("no module prints anything", async () => {
-  for await (const { name } of Deno.readDir(root)) {
-    if (!name.endsWith(".ts")) continue;
+  for (const name of (await imports()).keys()) {
+    if (/^(cli|codegen)\//.test(name)) continue;
     const code = (await Deno.readTextFile(`${root}/${name}`)).replace(/^ *(\*|\/\/|\/\*).*$/gm, "");
     ok(!/\bconsole\./.test(code), name);
   }

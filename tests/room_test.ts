@@ -3,7 +3,7 @@
 import { connect, serve } from "@ttrpc/ttrpc/core";
 import type { ByteConnection, Limits, ServiceHandlers } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import { decodeResponse } from "../envelope.ts";
+import { decodeResponse } from "../wire/envelope.ts";
 import { Code, RpcError } from "../status.ts";
 import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
 import { RawPeer, requestData } from "./raw_peer.ts";

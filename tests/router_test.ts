@@ -3,9 +3,9 @@
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { bytesCodec } from "../codec.ts";
 import type { InterceptedRequest, InterceptedResponse, Interceptor } from "../interceptor.ts";
-import { type Handler, type Route, Router, unknownMethod } from "../router.ts";
-import { runningCall } from "../running.ts";
-import type { ServerCall } from "../server_call.ts";
+import { type Handler, type Route, Router, unknownMethod } from "../engine/router.ts";
+import { runningCall } from "../engine/running.ts";
+import type { ServerCall } from "../engine/server_call.ts";
 import type { Messages, ServiceDescriptor, ServiceHandlers } from "../service.ts";
 import { Code, OK } from "../status.ts";
 import { serverCall } from "./server_stand_ins.ts";

@@ -1,6 +1,6 @@
 /** A connection whose other end is played by the test, one step at a time. */
 
-import type { ByteConnection } from "../address.ts";
+import type { ByteConnection } from "../transport.ts";
 import { encodeFrame, type Frame, FrameType } from "../framing.ts";
 import { framesOf, Sink } from "./stand_ins.ts";
 

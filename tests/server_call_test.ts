@@ -3,7 +3,7 @@
 import { deepEqual, equal, notEqual, ok, rejects, throws } from "node:assert/strict";
 import type { InterceptedRequest } from "../interceptor.ts";
 import { Metadata } from "../metadata.ts";
-import { ServerCall } from "../server_call.ts";
+import { ServerCall } from "../engine/server_call.ts";
 import { Code, OK, RpcError, type Status } from "../status.ts";
 import { serverCall } from "./server_stand_ins.ts";
 import { isSettled, LOST, settle } from "./stand_ins.ts";

@@ -1,8 +1,13 @@
 /** What stands for a server and its connection, in tests of one call. */
 
-import { Deadlines } from "../deadlines.ts";
-import type { MethodKind } from "../method.ts";
-import { type CallHost, type CallStart, ServerCall, type ServerKeeper } from "../server_call.ts";
+import { Deadlines } from "../async/deadlines.ts";
+import type { MethodKind } from "../engine/method.ts";
+import {
+  type CallHost,
+  type CallStart,
+  ServerCall,
+  type ServerKeeper,
+} from "../engine/server_call.ts";
 import { Tally } from "../stats.ts";
 import type { Status } from "../status.ts";
 import { methodOf } from "./stand_ins.ts";

@@ -3,7 +3,7 @@
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { decodeResponse } from "../envelope.ts";
+import { decodeResponse } from "../wire/envelope.ts";
 import { type Frame, FrameFlag, FrameType } from "../framing.ts";
 import {
   EchoRequestSchema,

@@ -8,7 +8,7 @@ import {
 import { deepEqual, equal, throws } from "node:assert/strict";
 import { Greeter } from "../gen/greeter/v1/greeter_pb.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
-import { Router } from "../router.ts";
+import { Router } from "../engine/router.ts";
 import { type AnyService, methodsOf } from "../service.ts";
 import { SocketFolder, testHandlers } from "./fixture.ts";
 

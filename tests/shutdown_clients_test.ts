@@ -9,7 +9,7 @@ import {
   type Server,
 } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal } from "node:assert/strict";
-import { decodeResponse } from "../envelope.ts";
+import { decodeResponse } from "../wire/envelope.ts";
 import { FrameType } from "../framing.ts";
 import { Bytes, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
 import { RawPeer } from "./raw_peer.ts";

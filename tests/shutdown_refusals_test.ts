@@ -3,7 +3,7 @@
 
 import { Code, type Interceptor, serve } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { decodeResponse } from "../envelope.ts";
+import { decodeResponse } from "../wire/envelope.ts";
 import { Controlled, requestFrame } from "./controlled.ts";
 import { Bytes, soon, turn, until } from "./everywhere.ts";
 

@@ -1,8 +1,8 @@
 // What happens while a connection does not read, because too much waits.
 
 import { deepEqual, equal } from "node:assert/strict";
-import { Stall, type StallHost } from "../stall.ts";
-import type { Stream } from "../stream.ts";
+import { Stall, type StallHost } from "../engine/stall.ts";
+import type { Stream } from "../engine/stream.ts";
 import { FakeTimers, Host, isSettled, TestStream } from "./stand_ins.ts";
 
 const LIMIT = 16_000;

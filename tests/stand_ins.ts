@@ -1,15 +1,15 @@
 /** What stands for the neighbours of one part of the engine, in tests of that part alone. */
 
-import { Backlog } from "../backlog.ts";
+import { Backlog } from "../engine/backlog.ts";
 import { bytesCodec } from "../codec.ts";
 import { type Frame, FrameDecoder } from "../framing.ts";
-import { HeldBytes } from "../held_bytes.ts";
+import { HeldBytes } from "../engine/held_bytes.ts";
 import { type Limits, resolveLimits } from "../limits.ts";
-import { Method, type MethodKind } from "../method.ts";
+import { Method, type MethodKind } from "../engine/method.ts";
 import { Code, type Status } from "../status.ts";
-import { Stream, type StreamHost } from "../stream.ts";
-import { type Timer, Timers, turn } from "../timer.ts";
-import { type ByteSink, WriteQueue } from "../write_queue.ts";
+import { Stream, type StreamHost } from "../engine/stream.ts";
+import { type Timer, Timers, turn } from "../async/timer.ts";
+import { type ByteSink, WriteQueue } from "../engine/write_queue.ts";
 
 export const KINDS = ["unary", "server_streaming", "client_streaming", "bidi_streaming"] as const;
 

@@ -2,7 +2,7 @@
 
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
 import { FrameFlag, FrameType, HEADER_LENGTH } from "../framing.ts";
-import type { MethodKind } from "../method.ts";
+import type { MethodKind } from "../engine/method.ts";
 import { Code, OK, type Status } from "../status.ts";
 import { Host, isSettled, KINDS, LOST, settle, TestStream } from "./stand_ins.ts";
 

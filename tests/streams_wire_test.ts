@@ -2,7 +2,7 @@
 
 import { connect } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import { decodeRequest, decodeResponse } from "../envelope.ts";
+import { decodeRequest, decodeResponse } from "../wire/envelope.ts";
 import { type Frame, FrameFlag, FrameType } from "../framing.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";

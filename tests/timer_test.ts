@@ -1,7 +1,7 @@
 // Timers, pauses and turns, by a clock that the test moves.
 
 import { deepEqual, equal, throws } from "node:assert/strict";
-import { checkTime, delay, spend, Timers, turn, turnIfDue } from "../timer.ts";
+import { checkTime, delay, spend, Timers, turn, turnIfDue } from "../async/timer.ts";
 import { CountedSignal } from "./counted_signal.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { isSettled } from "./stand_ins.ts";

@@ -3,7 +3,7 @@
 import { connect, createConnectionPair, serve } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, throws } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
-import { checkCount, WriteQueue } from "../write_queue.ts";
+import { checkCount, WriteQueue } from "../engine/write_queue.ts";
 import { testHandlers } from "./fixture.ts";
 import { isSettled, settle } from "./stand_ins.ts";
 

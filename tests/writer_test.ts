@@ -8,7 +8,7 @@ import {
   varint64Length,
   varintLength,
   Writer,
-} from "../writer.ts";
+} from "../wire/writer.ts";
 
 const KIB = 1 << 10;
 

@@ -2,7 +2,7 @@
 // measured from outside.
 
 import { equal, ok } from "node:assert/strict";
-import { decodeResponse } from "../../envelope.ts";
+import { decodeResponse } from "../../wire/envelope.ts";
 import { encodeFrame, FrameFlag, FrameType } from "../../framing.ts";
 import { RawPeer, requestData } from "../raw_peer.ts";
 import { Victim } from "./victim.ts";

@@ -5,7 +5,7 @@ import { concat } from "@std/bytes/concat";
 import { connect } from "@ttrpc/ttrpc";
 import { equal, match, ok } from "node:assert/strict";
 import { schemaCodec } from "../../codec.ts";
-import { decodeResponse, type Request } from "../../envelope.ts";
+import { decodeResponse, type Request } from "../../wire/envelope.ts";
 import { encodeFrame, FrameFlag, FrameType, HEADER_LENGTH } from "../../framing.ts";
 import { SleepRequestSchema, TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { DECODE_BYTES } from "../../limits.ts";

@@ -4,7 +4,12 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import fc from "fast-check";
 import { deepEqual, ok } from "node:assert/strict";
-import { decodeRequest, decodeResponse, encodeRequest, encodeResponse } from "../../envelope.ts";
+import {
+  decodeRequest,
+  decodeResponse,
+  encodeRequest,
+  encodeResponse,
+} from "../../wire/envelope.ts";
 import { RequestSchema, ResponseSchema } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { RpcError } from "../../status.ts";
 import { mutated, noise, type Target } from "./target.ts";

@@ -13,7 +13,7 @@ import { concat } from "@std/bytes/concat";
 import fc from "fast-check";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { setImmediate } from "node:timers";
-import { decodeResponse, encodeResponse } from "../../envelope.ts";
+import { decodeResponse, encodeResponse } from "../../wire/envelope.ts";
 import { encodeFrame, FrameDecoder, FrameType } from "../../framing.ts";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { Metadata } from "../../metadata.ts";

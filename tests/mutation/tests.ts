@@ -19,15 +19,17 @@ const OTHERS: Record<string, string[]> = {
 };
 
 /**
- * The tests of a file: `tests/NAME_test.ts` for `NAME.ts`, if there is one, and those above.
+ * The tests of a file: `tests/NAME_test.ts` for `NAME.ts` in whatever folder, if there is one, and
+ * those above.
  *
  * @param root The folder of the project.
  * @param file The file, from there.
  * @returns The tests, from there; none if there are none.
  */
 export async function testsOf(root: string, file: string): Promise<string[]> {
-  const own = `tests/${file.replace(/\.ts$/, "_test.ts")}`;
-  const others = (OTHERS[file] ?? []).map((name) => `tests/${name}_test.ts`);
+  const name = file.slice(file.lastIndexOf("/") + 1);
+  const own = `tests/${name.replace(/\.ts$/, "_test.ts")}`;
+  const others = (OTHERS[name] ?? []).map((name) => `tests/${name}_test.ts`);
   const hasOwn = await Deno.stat(`${root}/${own}`).then(() => true, () => false);
   return hasOwn ? [own, ...others] : others;
 }

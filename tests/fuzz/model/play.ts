@@ -2,7 +2,7 @@
 
 import { type Client, connect, type Interceptor, serve, type Server } from "@ttrpc/ttrpc";
 import { setImmediate } from "node:timers";
-import { encodeRequest } from "../../../envelope.ts";
+import { encodeRequest } from "../../../wire/envelope.ts";
 import { Metadata } from "../../../metadata.ts";
 import { Actors, Bug, handlers } from "./actors.ts";
 import { CallModel } from "./call_model.ts";

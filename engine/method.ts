@@ -1,0 +1,91 @@
+/**
+ * Methods: two names, a kind and two codecs. That is all the engine knows of them.
+ *
+ * @module
+ */
+
+import type { Codec } from "../codec.ts";
+import { encodeMethod } from "../wire/envelope.ts";
+
+/** The kinds of method, as protobuf-es names them. */
+export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bidi_streaming";
+
+/** What a method promises about being called more than once, as protobuf-es numbers it. */
+export const Idempotency = {
+  /** Nothing. */
+  Unknown: 0,
+  /** It changes nothing. */
+  NoSideEffects: 1,
+  /** Twice is as good as once. */
+  Idempotent: 2,
+} as const;
+
+/**
+ * A method with codecs of one's own.
+ *
+ * @typeParam Kind Which kind it is.
+ * @typeParam Request The type of its requests.
+ * @typeParam Response The type of its responses.
+ */
+export interface MethodDescriptor<
+  Kind extends MethodKind = MethodKind,
+  // deno-lint-ignore no-explicit-any -- what a method of any messages extends
+  Request extends Codec<any, any> = Codec<any, any>,
+  // deno-lint-ignore no-explicit-any -- the same
+  Response extends Codec<any, any> = Codec<any, any>,
+> {
+  /** The name on the wire, such as `SayHello`. */
+  readonly name: string;
+  /** The kind. */
+  readonly methodKind: Kind;
+  /** The codec of the requests. */
+  readonly input: Request;
+  /** The codec of the responses. */
+  readonly output: Response;
+  /** One of {@linkcode Idempotency}; unknown by default. */
+  readonly idempotency?: 0 | 1 | 2;
+}
+
+/** A method as the engine sees it: two names, a kind and two codecs. */
+export class Method {
+  /** The full name of the service. */
+  readonly service: string;
+  /** The name on the wire. */
+  readonly name: string;
+  /** The service and the method, as `pkg.Service/Method`. */
+  readonly path: string;
+  /** The kind. */
+  readonly kind: MethodKind;
+  /** Whether it takes more than one request. */
+  readonly clientStreaming: boolean;
+  /** Whether it gives more than one response. */
+  readonly serverStreaming: boolean;
+  /** The codec of the requests. */
+  readonly input: Codec<unknown>;
+  /** The codec of the responses. */
+  readonly output: Codec<unknown>;
+  /** Whether it may be called again when it is not known to have been called. */
+  readonly idempotent: boolean;
+  #encoded: Uint8Array | undefined;
+
+  /**
+   * @param service The full name of the service.
+   * @param descriptor The rest.
+   */
+  constructor(service: string, descriptor: MethodDescriptor) {
+    this.service = service;
+    this.name = descriptor.name;
+    this.path = `${service}/${descriptor.name}`;
+    this.kind = descriptor.methodKind;
+    this.clientStreaming = this.kind === "client_streaming" || this.kind === "bidi_streaming";
+    this.serverStreaming = this.kind === "server_streaming" || this.kind === "bidi_streaming";
+    this.input = descriptor.input;
+    this.output = descriptor.output;
+    this.idempotent = (descriptor.idempotency ?? Idempotency.Unknown) !== Idempotency.Unknown;
+  }
+
+  /** The part of a Request that is the same for every call. */
+  get encoded(): Uint8Array {
+    return this.#encoded ??= encodeMethod(this.service, this.name);
+  }
+}

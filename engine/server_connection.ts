@@ -1,0 +1,471 @@
+/**
+ * A connection in the server's role.
+ *
+ * @module
+ */
+
+import type { ByteConnection } from "../transport.ts";
+import { Connection, type ConnectionOwner, type Role } from "./connection.ts";
+import {
+  decodeRequest,
+  decodeResponse,
+  type Request,
+  type Response,
+  responseLength,
+  writeResponse,
+} from "../wire/envelope.ts";
+import {
+  checkLength,
+  FrameFlag,
+  FrameType,
+  HEADER_LENGTH,
+  oversizedError,
+  writeHeader,
+} from "../framing.ts";
+import { Expectation, ExpectedReplies } from "./expected_replies.ts";
+import { decodeMessage, encodeMessage, ReceivedMessages, sendMessages } from "./messages.ts";
+import type { Metadata } from "../metadata.ts";
+import type { Method } from "./method.ts";
+import { type Handler, type Router, unknownMethod } from "./router.ts";
+import { type CallHost, DEADLINE_PASSED, ServerCall, type ServerKeeper } from "./server_call.ts";
+import type { ConnectionInfo, Messages } from "../service.ts";
+import { Code, OK, RpcError, type Status, statusError, statusOf } from "../status.ts";
+import { isPromiseLike } from "../async/tell.ts";
+import type { Timer } from "../async/timer.ts";
+import { NO_BYTES } from "../wire/writer.ts";
+
+/** What a connection needs of its server. */
+export interface ServerHost extends ServerKeeper, ConnectionOwner {
+  /** Finds handlers. */
+  readonly router: Router;
+  /** How many handlers run, on all connections. */
+  running: number;
+  /** A connection has ended. */
+  disconnected(connection: ServerConnection): void;
+}
+
+/** What a pair of metadata takes in memory beside its text, in bytes. */
+const PAIR_BYTES = 100;
+/** How often a client that has half-closed is asked whether it is still there, in milliseconds. */
+const PROBE_MS = 1_000;
+/** How long a forced shutdown waits for clients to take their last status, in milliseconds. */
+const LAST_WORDS_MS = 250;
+
+/** One client of a server. */
+export class ServerConnection implements Role, CallHost {
+  /** The connection. */
+  readonly connection: Connection<ServerCall>;
+  readonly accepts = true;
+  readonly info: ConnectionInfo;
+  readonly server: ServerHost;
+  /** Calls that are refused, and of which interceptors have not heard yet. */
+  readonly #refused = new Map<number, ServerCall>();
+  /** Settle when these have ended. */
+  readonly #refusing = new Set<Promise<void>>();
+  readonly #expected: ExpectedReplies;
+  readonly #replies: Expectation; // of all its unary calls
+  #idle: Timer | undefined;
+  #running = 0; // handlers, also of calls that are over
+  #lastId = 0;
+  #cancelledId: number | undefined; // the last one: what comes for it next may be a half-close
+  /** How calls end that were given up by a frame which is behind others, until it is its turn. */
+  readonly #overtaken = new Map<number, Status>();
+  #unnamed = 0; // refused calls whose id is another one's, too
+  #draining = false;
+
+  /**
+   * @param conn The open connection.
+   * @param name The address of the server, if it has one.
+   * @param server What it belongs to.
+   */
+  constructor(conn: ByteConnection, name: string | undefined, server: ServerHost) {
+    this.connection = new Connection(conn, name, server, this);
+    this.server = server;
+    this.#expected = new ExpectedReplies(this.connection, server.timers);
+    this.#replies = new Expectation(server.limits.messageBytes);
+    this.info = { remoteAddr: conn.remoteAddr, values: new Map() };
+    this.#watchIdle(server.limits.idleTimeoutMs || Infinity);
+  }
+
+  /** Answers new calls `UNAVAILABLE`, and ends when those in flight have. */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    this.connection.readmit();
+    const refusing = [...this.#refusing];
+    await this.connection.whenIdle();
+    await Promise.all(refusing);
+    await this.connection.finish();
+  }
+
+  /** Ends all calls with `UNAVAILABLE`, and then the connection. */
+  async force(): Promise<void> {
+    this.#draining = true;
+    this.connection.readmit();
+    const calls = [...this.connection.streams.values(), ...this.#refused.values()];
+    for (const call of calls) this.failCall(call, SHUTTING_DOWN);
+    await this.connection.finish(LAST_WORDS_MS);
+  }
+
+  admits(streamId: number, type: number, data: Uint8Array, paidFor: boolean): boolean {
+    if (type !== FrameType.Request || this.#draining || this.#overtaken.has(streamId)) return true;
+    const { held } = this.connection;
+    return paidFor ? held.hasRoom : held.mayBegin(() => data.length + this.#likely(data));
+  }
+
+  /** How long the reply to a Request is likely to be, in bytes. */
+  #likely(data: Uint8Array): number {
+    try {
+      const { service, method } = decodeRequest(data);
+      const route = this.server.router.find(service, method);
+      if (typeof route === "string" || !route.replies.known) return 0;
+      // Others may ask for long replies where this client does not.
+      const { known, bytes } = this.#replies;
+      return known ? Math.min(bytes, route.replies.bytes) : route.replies.bytes;
+    } catch {
+      return 0; // it will be refused
+    }
+  }
+
+  get begins(): boolean {
+    return this.#expected.soon;
+  }
+
+  turned(): void {
+    this.#expected.turned();
+  }
+
+  frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
+    if (type === FrameType.Request) this.#request(streamId, flags, data);
+    else if (type === FrameType.Data) this.#data(streamId, flags, data);
+    else if (type === FrameType.Cancel) {
+      this.#overtaken.delete(streamId);
+      this.#cancelledId = streamId;
+      this.#cancel(streamId, data);
+    } // A client has nothing to answer.
+  }
+
+  overtaken(streamId: number, data: Uint8Array): void {
+    this.#overtaken.set(streamId, this.#cancel(streamId, data));
+  }
+
+  /** The client has given a call up. Nothing more is sent on its stream. */
+  #cancel(streamId: number, data: Uint8Array): Status {
+    const status = cancelStatus(data);
+    const call = this.connection.streams.get(streamId) ?? this.#refused.get(streamId);
+    call?.abandon(status);
+    return status;
+  }
+
+  #request(streamId: number, flags: number, data: Uint8Array): void {
+    if (streamId % 2 !== 1) return this.#refuse(streamId, invalid(EVEN_ID));
+    if (streamId <= this.#lastId) return this.#refuse(streamId, invalid(USED_ID));
+    this.#lastId = streamId;
+    const overtaken = this.#overtaken.get(streamId);
+    if (overtaken) {
+      const { tally } = this.server;
+      tally.start();
+      return tally.end(overtaken.code);
+    }
+    let request: Request;
+    try {
+      request = decodeRequest(data);
+    } catch (error) {
+      const { code, message } = statusOf(error);
+      const status = code === Code.RESOURCE_EXHAUSTED
+        ? { code, message: `the request has ${message}` }
+        : invalid(`unmarshal request error: ${message}`);
+      return this.#refuse(streamId, status);
+    }
+    const route = this.server.router.find(request.service, request.method);
+    const method = typeof route === "string" ? undefined : route.method;
+    if (this.#draining) return this.#refuse(streamId, SHUTTING_DOWN, request, method);
+    const full = this.#full();
+    if (full !== undefined) return this.#refuse(streamId, full, request, method);
+    if (typeof route === "string") {
+      return this.#refuse(streamId, { code: Code.UNIMPLEMENTED, message: route }, request);
+    }
+    const { metadata, payload, timeoutNano } = request;
+    const deadline = deadlineOf(request, this.connection);
+    const late = this.connection.arrival !== undefined && deadline <= performance.now();
+    if (timeoutNano < 0n || late) {
+      return this.#refuse(streamId, DEADLINE_PASSED, request, method);
+    }
+    const call = new ServerCall(route.method, { metadata, deadline }, this);
+    call.attach(this.connection);
+    call.open(streamId);
+    call.replies = route.replies;
+    this.connection.streams.set(streamId, call);
+    const { clientStreaming } = route.method;
+    if (clientStreaming && payload.length > 0) call.push(payload);
+    if (!clientStreaming || (flags & FrameFlag.RemoteClosed) !== 0) call.closeRemote();
+    this.#running++;
+    this.server.running++;
+    void this.#run(call, route.handler, clientStreaming ? undefined : payload);
+    if (!call.status) this.#hold(call, request);
+  }
+
+  /** A handler waits for something: meanwhile its request is held, and its reply expected. */
+  #hold(call: ServerCall, { payload, metadata }: Request): void {
+    const bytes = call.method.clientStreaming ? 0 : Math.max(payload.length, call.decodedBytes);
+    call.heldBytes = bytes + metadataBytes(metadata);
+    this.connection.held.change(call.heldBytes);
+    this.#expected.begin(call);
+  }
+
+  /** Why no other handler may run, if that is so. */
+  #full(): Status | undefined {
+    const { limits, running } = this.server;
+    const connection = this.#running >= limits.concurrentCalls;
+    if (!connection && running < limits.serverCalls) return undefined;
+    const message = connection
+      ? `the connection has ${limits.concurrentCalls} calls in flight, which is the most that ` +
+        `limits.concurrentCalls allows`
+      : `the server has ${limits.serverCalls} calls in flight, which is the most that ` +
+        `limits.serverCalls allows`;
+    return { code: Code.RESOURCE_EXHAUSTED, message };
+  }
+
+  /**
+   * Runs a handler, or tells interceptors of a call that has none. Never rejects: what goes wrong is
+   * the call's status.
+   */
+  async #run(
+    call: ServerCall,
+    handler: Handler | undefined,
+    payload: Uint8Array | undefined,
+  ): Promise<void> {
+    const { method } = call;
+    if (this.server.router.refusals) call.sizes = { sent: 0, received: 0 };
+    try {
+      const request = this.#decode(call, payload);
+      payload = undefined; // it can be large, and the handler may take long
+      const given = call.refusal ? this.#tell(call) : handler!(request, call);
+      let result = isPromiseLike(given) ? await given : given;
+      if (method.serverStreaming) {
+        await sendMessages(call, method.output, result as Messages<unknown>);
+        if (call.status) return;
+        call.halfClose();
+        this.connection.owesReplies = true; // without messages it has not waited for the socket
+      } else {
+        if (call.status) return;
+        const bytes = encodeMessage(method.output, result, method.path);
+        result = undefined; // the reply may wait for long
+        call.replies?.learn(bytes.length);
+        this.#replies.learn(bytes.length);
+        call.replies = undefined;
+        this.#expected.answered(call);
+        if (call.congested) await call.room(bytes.length);
+        if (call.status) return;
+        if (call.sizes) call.sizes.sent += bytes.length;
+        this.#sendResponse(call.id, { status: undefined, payload: bytes });
+      }
+      call.abandon(OK);
+    } catch (error) {
+      if (!(error instanceof RpcError)) this.server.report(error, method.path);
+      call.replies?.learn(0); // to fail is to answer, too
+      this.failCall(call, statusOf(error));
+    } finally {
+      // A handler counts until it has settled, be its call over before that.
+      const { work } = call;
+      if (handler && call.status !== OK && work) {
+        const settled = () => this.#settled(call);
+        work.then(settled, settled);
+      } else if (handler) this.#settled(call);
+    }
+  }
+
+  /** A handler has settled: it has no use for anything any more. */
+  #settled(call: ServerCall): void {
+    this.#running--;
+    this.server.running--;
+    if (call.status !== OK) call.ignore();
+    if (call.heldBytes > 0) this.connection.held.change(-call.heldBytes);
+    call.heldBytes = 0;
+    this.#expected.answered(call);
+  }
+
+  /** Looks in so many milliseconds whether the connection has had no call for too long. */
+  #watchIdle(ms: number): void {
+    const { limits: { idleTimeoutMs }, timers } = this.server;
+    this.#idle = timers.start(ms, () => {
+      if (this.#draining) return;
+      const { calls, receiving, idleSince } = this.connection;
+      const busy = calls + this.#refused.size > 0 || receiving;
+      const left = busy ? idleTimeoutMs : idleSince + idleTimeoutMs - performance.now();
+      if (left > 0) this.#watchIdle(left);
+      else void this.drain();
+    });
+  }
+
+  /** The message of a call, or its messages. If it cannot be decoded, the call is refused. */
+  #decode(call: ServerCall, payload: Uint8Array | undefined): unknown {
+    if (call.refusal) return undefined;
+    const { input } = call.method;
+    if (!payload) return new ReceivedMessages(call, input);
+    try {
+      return decodeMessage(call, input, payload);
+    } catch (error) {
+      call.refusal = statusOf(error);
+      return undefined;
+    }
+  }
+
+  /** Tells interceptors of a call that is refused. It ends as they have it. */
+  #tell(call: ServerCall): unknown {
+    const { refusals } = this.server.router;
+    if (!refusals) throw statusError(call.refusal!, call.method.path);
+    return refusals(call.method.clientStreaming ? [] : undefined, call);
+  }
+
+  /** Answers a Request that leads to no call of a handler. */
+  #refuse(streamId: number, refusal: Status, request?: Request, method?: Method): void {
+    const { router, limits, tally } = this.server;
+    if (!router.refusals || this.#refused.size >= limits.concurrentCalls) {
+      tally.start();
+      tally.end(refusal.code);
+      return this.#sendStatus(streamId, refusal);
+    }
+    const call = new ServerCall(
+      method ?? unknownMethod(request?.service ?? "", request?.method ?? ""),
+      {
+        metadata: request?.metadata,
+        deadline: deadlineOf(request, this.connection),
+        refusal,
+      },
+      this,
+    );
+    const taken = this.connection.streams.has(streamId) || this.#refused.has(streamId);
+    const key = taken ? --this.#unnamed : streamId;
+    const { queue, backlog, held } = this.connection;
+    const over = Promise.withResolvers<void>();
+    call.heldBytes = metadataBytes(request?.metadata);
+    held.change(call.heldBytes);
+    const forget = () => {
+      held.change(-call.heldBytes);
+      this.#refused.delete(key);
+      this.#refusing.delete(over.promise);
+      over.resolve();
+    };
+    this.#refusing.add(over.promise);
+    call.attach({ limits, cancels: false, queue, backlog, held, forget });
+    call.open(streamId);
+    this.#refused.set(key, call);
+    void this.#run(call, undefined, undefined);
+  }
+
+  failCall(call: ServerCall, status: Status): void {
+    if (call.status) return;
+    call.abandon(status);
+    this.#sendStatus(call.id, status);
+  }
+
+  #data(streamId: number, flags: number, data: Uint8Array): void {
+    const call = this.connection.streams.get(streamId);
+    if (call?.data(flags, data)) return;
+    if (!call) {
+      if (this.#refused.has(streamId)) return; // its answer is on its way
+      // A client half-closes beside: it does not know whether a server knows how to cancel.
+      if (this.#overtaken.has(streamId) || streamId === this.#cancelledId) return;
+      this.#sendStatus(streamId, invalid(streamId % 2 === 1 ? NOT_ACTIVE : EVEN_ID));
+    } else if (call.method.clientStreaming) {
+      this.failCall(call, invalid("data came after the half-close"));
+    } else this.#sendStatus(streamId, invalid("the method takes a single request"));
+  }
+
+  oversized(streamId: number, type: number, _flags: number, length: number): void {
+    if (type !== FrameType.Request && type !== FrameType.Data) return;
+    const status = statusOf(oversizedError(length, this.server.limits.messageBytes));
+    if (type === FrameType.Request) return this.#refuse(streamId, status);
+    const call = this.connection.streams.get(streamId);
+    if (call) this.failCall(call, status);
+    else if (!this.#refused.has(streamId)) this.#sendStatus(streamId, status);
+  }
+
+  /** Finishes the calls of a client that has half-closed but is still there to read. */
+  async endOfInput(): Promise<Status> {
+    const { connection } = this;
+    const idle = () => Promise.all([connection.whenIdle(), ...this.#refusing]);
+    while (connection.calls + this.#refused.size > 0 && await connection.peerReads()) {
+      await this.server.timers.settled(idle(), PROBE_MS);
+    }
+    await connection.queue.flushed();
+    return ENDED;
+  }
+
+  ended(failure: Status | undefined): void {
+    for (const call of [...this.#refused.values()]) call.end(failure ?? ENDED);
+    this.#expected.end();
+    this.#idle?.stop();
+    if (failure) this.server.report(statusError(failure));
+    this.server.disconnected(this);
+  }
+
+  /**
+   * Sends a Response.
+   *
+   * @throws {RpcError} With `RESOURCE_EXHAUSTED` if it is too long. Nothing is sent then.
+   */
+  #sendResponse(streamId: number, response: Response): void {
+    const length = responseLength(response);
+    checkLength(length, this.server.limits.messageBytes);
+    this.#writeResponse(streamId, response, length);
+  }
+
+  /** Sends a status, in short if it is too long. There is no limit that keeps it from being sent. */
+  #sendStatus(streamId: number, status: Status): void {
+    if (this.connection.closed) return;
+    let response: Response = { status, payload: NO_BYTES };
+    if (responseLength(response) > this.server.limits.messageBytes) {
+      const message = `${status.message.slice(0, 200)}... (shortened)`;
+      response = { status: { code: status.code, message }, payload: NO_BYTES };
+    }
+    this.#writeResponse(streamId, response, responseLength(response));
+    // Nobody waits for these to be sent, so a peer that does not read them is not read, either.
+    this.connection.owesReplies = true;
+  }
+
+  #writeResponse(streamId: number, response: Response, length: number): void {
+    const { queue } = this.connection;
+    writeHeader(queue.writer, streamId, FrameType.Response, 0, length);
+    writeResponse(queue.writer, response);
+    queue.send(HEADER_LENGTH + length);
+  }
+}
+
+function deadlineOf(request: Request | undefined, connection: Connection): number {
+  if (!request || request.timeoutNano <= 0n) return Infinity;
+  return (connection.arrival ?? performance.now()) + Number(request.timeoutNano) / 1e6;
+}
+
+/** How a call ends on a server that its client has given up. */
+function cancelStatus(data: Uint8Array): Status {
+  try {
+    const { status } = decodeResponse(data);
+    if (status?.code === Code.DEADLINE_EXCEEDED) return DEADLINE_PASSED;
+  } catch {
+    // Why does not matter.
+  }
+  return GIVEN_UP;
+}
+
+/** About what metadata take in memory. */
+function metadataBytes(metadata: Metadata | undefined): number {
+  if (!metadata) return 0;
+  let bytes = 0;
+  for (const [key, value] of metadata) bytes += PAIR_BYTES + 2 * (key.length + value.length);
+  return bytes;
+}
+
+function invalid(message: string): Status {
+  return { code: Code.INVALID_ARGUMENT, message };
+}
+
+const EVEN_ID = "StreamID must be odd for client initiated streams";
+const USED_ID = "StreamID cannot be re-used and must increment";
+const NOT_ACTIVE = "StreamID is no longer active";
+
+const SHUTTING_DOWN: Status = { code: Code.UNAVAILABLE, message: "server is shutting down" };
+
+const GIVEN_UP: Status = { code: Code.CANCELLED, message: "the client has cancelled the call" };
+
+const ENDED: Status = { code: Code.CANCELLED, message: "the connection has ended" };

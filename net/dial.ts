@@ -1,0 +1,187 @@
+/**
+ * Opens connections.
+ *
+ * @module
+ */
+
+import type { ParsedAddress } from "../address.ts";
+import { type ByteConnection, isByteConnection } from "../transport.ts";
+import { abort, checkSignal } from "../async/signals.ts";
+import { abortStatus, Code, describe, RpcError } from "../status.ts";
+import { checkTime, type Timers } from "../async/timer.ts";
+
+/** How to wait while connecting. */
+export interface DialOptions {
+  /** Gives up when it is aborted. */
+  signal?: AbortSignal | undefined;
+  /** Gives up after so many milliseconds. */
+  timeoutMs?: number | undefined;
+  /** Keeps trying while the socket is missing or refuses. */
+  waitForReady?: boolean | undefined;
+}
+
+/**
+ * A way to connect of one's own: through a proxy, a handshake, TLS, or a descriptor.
+ *
+ * @example Connect through something else
+ * ```ts
+ * import { connect } from "@ttrpc/ttrpc";
+ *
+ * function connectTo(path: string) {
+ *   return connect({
+ *     name: `the machine behind ${path}`,
+ *     dial: async () => {
+ *       const conn = await Deno.connect({ transport: "unix", path });
+ *       await conn.write(new TextEncoder().encode("CONNECT 1024\n"));
+ *       return conn;
+ *     },
+ *   }, { reconnect: true, waitForReady: true });
+ * }
+ * ```
+ */
+export interface Dialler {
+  /**
+   * Opens a connection. Called again when another one is needed, never while a call is under way.
+   *
+   * A rejection fails the calls that wait for the connection: with its own code if it is an
+   * `RpcError`, else with `UNAVAILABLE`. With `waitForReady`, an `RpcError` of `UNAVAILABLE` and
+   * Deno's `NotFound`, `ConnectionRefused`, `ConnectionReset` and `WouldBlock` only mean: not yet.
+   *
+   * @param signal Aborted when nobody wants the connection any more. One that is opened all the
+   * same is closed.
+   * @returns The connection. It belongs to the client from now on.
+   */
+  dial(signal: AbortSignal): Promise<ByteConnection>;
+  /** What to call the server in messages, and as the client's `address`. `"a dialler"` by default. */
+  readonly name?: string | undefined;
+}
+
+/**
+ * Whether this is a dialler, and not an address.
+ *
+ * @param value Either.
+ * @returns `true` if it has a function `dial`.
+ */
+export function isDialler(value: unknown): value is Dialler {
+  return typeof value === "object" && value !== null && "dial" in value &&
+    typeof value.dial === "function";
+}
+
+const FIRST_RETRY_MS = 5;
+const LONGEST_RETRY_MS = 250;
+
+/**
+ * Opens a connection.
+ *
+ * @param dialler How.
+ * @param options How long to try.
+ * @param timers Those of the client.
+ * @returns The connection.
+ * @throws {RpcError} With `UNAVAILABLE` if there is nobody, `PERMISSION_DENIED` if the system
+ * does not allow it, `DEADLINE_EXCEEDED` or `CANCELLED` if it was given up.
+ * @throws {Deno.errors.NotCapable} If Deno does not allow it.
+ * @throws {TypeError} If the dialler returns something else than a connection.
+ */
+export async function dial(
+  dialler: Dialler,
+  options: DialOptions,
+  timers: Timers,
+): Promise<ByteConnection> {
+  const { waitForReady = false } = options;
+  const timeoutMs = checkTime("timeoutMs", options.timeoutMs);
+  checkSignal(options.signal);
+  const name = dialler.name ?? "the server";
+  const timeout = new AbortController();
+  const expire = () => abort(timeout, new DOMException("out of time", "TimeoutError"));
+  const timer = timers.start(timeoutMs, expire);
+  if (timeoutMs <= 0) expire();
+  const signal = options.signal
+    ? AbortSignal.any([options.signal, timeout.signal])
+    : timeout.signal;
+  let last: unknown;
+  let conn: unknown;
+  try {
+    for (let delay = FIRST_RETRY_MS;; delay = Math.min(2 * delay, LONGEST_RETRY_MS)) {
+      signal.throwIfAborted();
+      try {
+        conn = await untilAborted(dialler, signal);
+        break;
+      } catch (error) {
+        const again = waitForReady ? isTransient(error) : isBusy(error) && delay < LONGEST_RETRY_MS;
+        if (signal.aborted || !again) throw error;
+        last = error;
+      }
+      await timers.pause(delay, signal);
+    }
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotCapable) throw cause;
+    if (!signal.aborted) throw dialError(name, cause);
+    const { code, message } = abortStatus(signal);
+    const lastly = last === undefined ? "" : `; the last try: ${reasonOf(last)}`;
+    throw new RpcError(code, `cannot connect to ${name}: ${message}${lastly}`, {
+      cause: last ?? signal.reason,
+    });
+  } finally {
+    timer.stop();
+  }
+  if (isByteConnection(conn)) return conn;
+  throw new TypeError(`Cannot connect to ${name}: dial() has not returned a connection`);
+}
+
+/**
+ * Opens a connection to an address, once.
+ *
+ * @param address Where to.
+ * @param signal Gives up when it is aborted, where Deno can.
+ * @returns The connection.
+ */
+export async function open(address: ParsedAddress, signal: AbortSignal): Promise<ByteConnection> {
+  // These two take no signal. Without its flag, Deno ends the process at a use of vsock.
+  if (address.transport === "unix") return await Deno.connect(address);
+  if (address.transport === "vsock") return await Deno.connect(address);
+  const conn = await Deno.connect({ ...address, signal });
+  conn.setNoDelay(true); // a small call must not wait for the acknowledgement of another
+  return conn;
+}
+
+/** Leaves an attempt when it is aborted, and closes what comes of it. */
+async function untilAborted(dialler: Dialler, signal: AbortSignal): Promise<unknown> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const leave = () => reject(signal.reason);
+  signal.addEventListener("abort", leave);
+  const attempt = Promise.try(() => dialler.dial(signal));
+  try {
+    return await Promise.race([attempt, aborted]);
+  } catch (error) {
+    if (signal.aborted) attempt.then((conn) => conn.close()).catch(() => {});
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", leave);
+  }
+}
+
+function isTransient(error: unknown): boolean {
+  return error instanceof Deno.errors.NotFound || error instanceof Deno.errors.ConnectionRefused ||
+    error instanceof Deno.errors.ConnectionReset || isBusy(error) ||
+    error instanceof RpcError && error.code === Code.UNAVAILABLE;
+}
+
+/** More clients wait to be accepted than the system lets wait: the server is there. */
+function isBusy(error: unknown): boolean {
+  return error instanceof Deno.errors.WouldBlock;
+}
+
+function reasonOf(error: unknown): string {
+  if (error instanceof Deno.errors.NotFound) return "there is no such socket";
+  if (error instanceof Deno.errors.ConnectionRefused) return "nobody listens there";
+  return describe(error);
+}
+
+function dialError(name: string, cause: unknown): RpcError {
+  const code = cause instanceof RpcError
+    ? cause.code
+    : cause instanceof Deno.errors.PermissionDenied
+    ? Code.PERMISSION_DENIED
+    : Code.UNAVAILABLE;
+  return new RpcError(code, `cannot connect to ${name}: ${reasonOf(cause)}`, { cause });
+}

@@ -1,0 +1,211 @@
+/**
+ * Reads protobuf's wire format, field by field.
+ *
+ * @module
+ */
+
+import { Code, RpcError } from "../status.ts";
+
+const LENGTH_DELIMITED = 2;
+
+// Without `fatal`, text that is not UTF-8 would come out changed. A byte order mark is text.
+const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Reading one takes time, be it only passed over, and 4 MiB have room for forty times as many. */
+const MOST_FIELDS = 50_000;
+
+/** Reads the fields of one message. */
+export class Reader {
+  readonly #data: Uint8Array;
+  #at: number;
+  readonly #end: number;
+  readonly #outermost: Reader;
+  #fields = 0;
+
+  constructor(data: Uint8Array, start = 0, end: number = data.length, outermost?: Reader) {
+    this.#data = data;
+    this.#at = start;
+    this.#end = end;
+    this.#outermost = outermost ?? this;
+  }
+
+  more(): boolean {
+    return this.#at < this.#end;
+  }
+
+  /**
+   * The tag of the next field.
+   *
+   * @throws {RpcError} With `INVALID_ARGUMENT` if there is none, and with `RESOURCE_EXHAUSTED` if
+   * more fields were read than any message needs, with those of the messages in it.
+   */
+  tag(): number {
+    if (++this.#outermost.#fields > MOST_FIELDS) throw tooMany(MOST_FIELDS, "fields");
+    const tag = this.#varint32();
+    if (tag >>> 3 === 0) throw malformed("a field has number zero");
+    return tag;
+  }
+
+  int32(): number {
+    return this.#varint32() | 0;
+  }
+
+  int64(): bigint {
+    let value = 0n;
+    for (let shift = 0n; shift < 70n; shift += 7n) {
+      const byte = this.#byte();
+      value |= BigInt(byte & 0x7f) << shift;
+      if (byte < 0x80) return BigInt.asIntN(64, value);
+    }
+    throw malformed("a varint is longer than ten bytes");
+  }
+
+  bytes(): Uint8Array {
+    const end = this.#lengthDelimited();
+    const start = this.#at;
+    this.#at = end;
+    return this.#data.subarray(start, end);
+  }
+
+  string(): string {
+    const end = this.#lengthDelimited();
+    const start = this.#at;
+    this.#at = end;
+    return decodeUtf8(this.#data, start, end);
+  }
+
+  /** A string that is likely to come again. */
+  name(): string {
+    const end = this.#lengthDelimited();
+    const start = this.#at;
+    this.#at = end;
+    return recall(this.#data, start, end);
+  }
+
+  nested(): Reader {
+    const end = this.#lengthDelimited();
+    const start = this.#at;
+    this.#at = end;
+    return new Reader(this.#data, start, end, this.#outermost);
+  }
+
+  /** Passes over a field that is not known. */
+  skip(tag: number): void {
+    // Groups nest; how deeply is the sender's choice, so they are counted, not recursed into.
+    const groups: number[] = [];
+    for (;;) {
+      const field = tag >>> 3;
+      const type = tag & 7;
+      if (type === 0) this.int64();
+      else if (type === 1) this.#forward(8);
+      else if (type === LENGTH_DELIMITED) this.#at = this.#lengthDelimited();
+      else if (type === 3) groups.push(field);
+      else if (type === 4) {
+        if (groups.pop() !== field) throw malformed("a group ends that did not start");
+      } else if (type === 5) this.#forward(4);
+      else throw malformed(`there is no wire type ${type}`);
+      if (groups.length === 0) return;
+      tag = this.tag();
+    }
+  }
+
+  #lengthDelimited(): number {
+    const length = this.#varint32();
+    if (length > this.#end - this.#at) throw malformed("a field is longer than its message");
+    return this.#at + length;
+  }
+
+  #forward(length: number): void {
+    if (length > this.#end - this.#at) throw malformed("a field is cut off");
+    this.#at += length;
+  }
+
+  #byte(): number {
+    if (this.#at >= this.#end) throw malformed("a field is cut off");
+    return this.#data[this.#at++]!;
+  }
+
+  /** The low 32 bits of a varint. */
+  #varint32(): number {
+    let byte = this.#byte();
+    if (byte < 0x80) return byte;
+    let value = byte & 0x7f;
+    for (let shift = 7; shift < 70; shift += 7) {
+      byte = this.#byte();
+      if (shift < 32) value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value >>> 0;
+    }
+    throw malformed("a varint is longer than ten bytes");
+  }
+}
+
+/** A string that has come before, with its bytes. */
+interface Recalled {
+  readonly bytes: Uint8Array;
+  readonly text: string;
+}
+
+const LONGEST_NAME = 128;
+const recalled: (Recalled | undefined)[] = new Array(256).fill(undefined);
+
+/**
+ * Decodes a name. Those of services and methods come with every call, and making a string anew
+ * costs several times as much as finding one by its bytes: 14 % of a busy server's time.
+ */
+function recall(data: Uint8Array, start: number, end: number): string {
+  if (end - start > LONGEST_NAME) return decodeUtf8(data, start, end);
+  let hash = end - start;
+  for (let at = start; at < end; at++) hash = (Math.imul(hash, 31) + data[at]!) | 0;
+  const slot = (hash ^ (hash >>> 8)) & 255;
+  const known = recalled[slot];
+  if (known !== undefined && isAt(known.bytes, data, start, end)) return known.text;
+  const text = decodeUtf8(data, start, end);
+  recalled[slot] = { bytes: data.slice(start, end), text };
+  return text;
+}
+
+function isAt(bytes: Uint8Array, data: Uint8Array, start: number, end: number): boolean {
+  if (bytes.length !== end - start) return false;
+  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== data[start + i]) return false;
+  return true;
+}
+
+function decodeUtf8(data: Uint8Array, start: number, end: number): string {
+  let text = "";
+  // Names are short and ASCII; calling the decoder costs more than they do.
+  if (end - start <= 64) {
+    let at = start;
+    for (; at < end; at++) {
+      const byte = data[at]!;
+      if (byte > 0x7f) break;
+      text += String.fromCharCode(byte);
+    }
+    if (at === end) return text;
+  }
+  try {
+    return utf8.decode(data.subarray(start, end));
+  } catch {
+    throw malformed("a string is not valid UTF-8");
+  }
+}
+
+/**
+ * What is wrong with bytes that are no message.
+ *
+ * @param what In words.
+ * @returns An error with `INVALID_ARGUMENT`.
+ */
+export function malformed(what: string): RpcError {
+  return new RpcError(Code.INVALID_ARGUMENT, what);
+}
+
+/**
+ * What is wrong with a message that is made of too much.
+ *
+ * @param most How much is allowed.
+ * @param what Of what, in words.
+ * @returns An error with `RESOURCE_EXHAUSTED`.
+ */
+export function tooMany(most: number, what: string): RpcError {
+  return new RpcError(Code.RESOURCE_EXHAUSTED, `over ${most} ${what}`);
+}
