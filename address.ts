@@ -6,7 +6,11 @@
 
 import type { ByteConnection } from "./transport.ts";
 
-/** A unix socket. */
+/**
+ * A unix socket.
+ *
+ * @category Addresses and connections
+ */
 export interface UnixAddress {
   /** Always `"unix"`, and may be left out. */
   transport?: "unix";
@@ -14,7 +18,11 @@ export interface UnixAddress {
   path: string;
 }
 
-/** A TCP port. */
+/**
+ * A TCP port.
+ *
+ * @category Addresses and connections
+ */
 export interface TcpAddress {
   /** Always `"tcp"`, and may be left out. */
   transport?: "tcp";
@@ -24,7 +32,11 @@ export interface TcpAddress {
   port: number;
 }
 
-/** A port of a virtual machine or its host. Needs Deno's `--unstable-vsock`. */
+/**
+ * A port of a virtual machine or its host. Needs Deno's `--unstable-vsock`.
+ *
+ * @category Addresses and connections
+ */
 export interface VsockAddress {
   /** Always `"vsock"`. */
   transport: "vsock";
@@ -38,6 +50,8 @@ export interface VsockAddress {
  * An address in one of its forms: what `Deno.connect` and `Deno.listen` take, or a string:
  * `unix:///run/x.sock`, `unix:relative.sock`, `unix-abstract:name`, `unix://@name`,
  * `tcp://host:port`, `vsock://cid:port`; or a path that starts with `/`, `./` or `../`.
+ *
+ * @category Addresses and connections
  */
 export type Address = string | UnixAddress | TcpAddress | VsockAddress;
 

@@ -17,7 +17,7 @@ import { ClientCall, type ClientKeeper } from "./engine/client_call.ts";
 import { ClientConnections } from "./engine/client_connections.ts";
 import { bytesCodec } from "./codec.ts";
 import { Deadlines } from "./async/deadlines.ts";
-import { dial, type Dialler, type DialOptions, isDialler, open } from "./net/dial.ts";
+import { dial, type Dialer, isDialer, open } from "./net/dial.ts";
 import type { InterceptedRequest, Interceptor } from "./interceptor.ts";
 import {
   type Caller,
@@ -44,8 +44,22 @@ import { type RpcError, statusError } from "./status.ts";
 import { Timers } from "./async/timer.ts";
 import { NO_BYTES } from "./wire/writer.ts";
 
-/** What {@linkcode connect} may be told. */
-export interface ConnectOptions extends DialOptions, ExtensionOptions {
+/**
+ * What {@linkcode connect} may be told.
+ *
+ * @category Client
+ */
+export interface ConnectOptions extends ExtensionOptions {
+  /** Gives up the first attempt to connect when it is aborted. */
+  signal?: AbortSignal | undefined;
+  /**
+   * How long an attempt to connect may take, in milliseconds, also when it connects again; with
+   * `waitForReady`, how long it waits. Without it, as long as it takes. Calls have a `timeoutMs` of
+   * their own, see `defaults`.
+   */
+  connectTimeoutMs?: number | undefined;
+  /** Keeps trying to connect while the socket is missing or refuses. */
+  waitForReady?: boolean | undefined;
   /** For calls that do not say otherwise. */
   defaults?: CallDefaults | undefined;
   /** Code around every call: interceptors, outermost first. */
@@ -73,14 +87,15 @@ export interface ConnectOptions extends DialOptions, ExtensionOptions {
  * Over a unix socket it needs `--allow-net=unix:PATH --allow-read=PATH --allow-write=PATH`, over
  * TCP `--allow-net=HOST:PORT`.
  *
- * @param address Where it listens, in any form of {@linkcode Address}; or a {@linkcode Dialler}, a
+ * @category Client
+ * @param address Where it listens, in any form of {@linkcode Address}; or a {@linkcode Dialer}, a
  * way to connect of one's own; or a connection that is open already, which is the client's from now
  * on.
  * @param options How to connect, and how to call.
  * @returns The client. Dispose of it, or close it, when done.
  * @throws {TypeError | RangeError} If the address or an option makes no sense.
  * @throws {RpcError} If there is no connection: `UNAVAILABLE`, `PERMISSION_DENIED`,
- * `DEADLINE_EXCEEDED` after `timeoutMs`, `CANCELLED` after an abort.
+ * `DEADLINE_EXCEEDED` after `connectTimeoutMs`, `CANCELLED` after an abort.
  *
  * @example Call a method
  * ```ts
@@ -99,10 +114,10 @@ export interface ConnectOptions extends DialOptions, ExtensionOptions {
  * ```
  */
 export async function connect(
-  address: Address | Dialler | ByteConnection,
+  address: Address | { address: Address } | Dialer | ByteConnection,
   options: ConnectOptions = {},
 ): Promise<Client> {
-  const { reconnect, waitForReady, onClose } = options;
+  const { reconnect, waitForReady, connectTimeoutMs, onClose } = options;
   const limits = resolveLimits(options.limits);
   const extension = resolveExtension(options);
   const timers = new Timers();
@@ -115,20 +130,25 @@ export async function connect(
     const connections = new ClientConnections(address, { ...common, name: nameOf(address) });
     return new Client(connections, keeper, options);
   }
-  const dialler = isDialler(address) ? address : addressDialler(parseAddress(address));
+  const dialer = isDialer(address) ? address : addressDialer(parseAddress(plain(address)));
   const again = new Reconnect(
-    (signal) => dial(dialler, { signal, waitForReady }, timers),
+    (signal) => dial(dialer, { signal, waitForReady, connectTimeoutMs }, timers),
     typeof reconnect === "object" ? reconnect : {},
     timers,
   );
-  const conn = await dial(dialler, options, timers);
-  const name = dialler.name ?? "a dialler";
+  const conn = await dial(dialer, options, timers);
+  const name = dialer.name ?? "a dialer";
   const reconnects = Boolean(reconnect);
   const connections = new ClientConnections(conn, { ...common, name, again, reconnects });
   return new Client(connections, keeper, options);
 }
 
-function addressDialler(address: ParsedAddress): Dialler {
+/** An address as `serve()` takes it, too: one of its options. */
+function plain(address: Address | { address: Address }): Address {
+  return typeof address === "object" && "address" in address ? address.address : address;
+}
+
+function addressDialer(address: ParsedAddress): Dialer {
   return { dial: (signal) => open(address, signal), name: formatAddress(address) };
 }
 
@@ -139,13 +159,17 @@ type CallParts = [
   guard?: Guard,
 ];
 
-/** A connection to a server. {@linkcode connect} makes one. */
+/**
+ * A connection to a server. {@linkcode connect} makes one.
+ *
+ * @category Client
+ */
 export class Client implements AsyncDisposable {
   /**
    * Settles when the connection has ended and nothing of it is left; with `reconnect`, when the
    * client is closed. Never rejects.
    */
-  readonly closed: Promise<void>;
+  readonly finished: Promise<void>;
   /** The address of the server, as text. */
   readonly address: string;
   readonly #defaults: CallDefaults | undefined;
@@ -156,14 +180,14 @@ export class Client implements AsyncDisposable {
   readonly #guards = new Set<Guard>();
   readonly #raw = new Map<string, Caller>();
 
-  /** Use {@linkcode connect}. */
+  /** @ignore {@linkcode connect} makes one. */
   constructor(connections: ClientConnections, keeper: ClientKeeper, options: ConnectOptions) {
     this.#connections = connections;
     this.#keeper = keeper;
     this.#defaults = takeDefaults(options.defaults);
     this.#interceptors = [...options.interceptors ?? []];
     this.address = connections.name ?? "an open connection";
-    this.closed = connections.ended;
+    this.finished = connections.ended;
     this.#intercepting = {
       address: this.address,
       deadlines: keeper.deadlines,
@@ -221,11 +245,11 @@ export class Client implements AsyncDisposable {
    *
    * async function forward(path: string, service: string, method: string, request: Uint8Array) {
    *   await using client = await connect({ path });
-   *   return await client.call(service, method, request, { timeoutMs: 1_000 });
+   *   return await client.callRaw(service, method, request, { timeoutMs: 1_000 });
    * }
    * ```
    */
-  call(
+  callRaw(
     service: string,
     method: string,
     request: Uint8Array | Messages<Uint8Array>,
@@ -247,7 +271,7 @@ export class Client implements AsyncDisposable {
    * @param options How to call.
    * @returns The responses, encoded.
    */
-  stream(
+  streamRaw(
     service: string,
     method: string,
     request: Uint8Array | Messages<Uint8Array>,
@@ -281,7 +305,7 @@ export class Client implements AsyncDisposable {
 
   /**
    * Closes the client at once. Calls in flight end with `CANCELLED`. A connection without any ends
-   * as soon as the server has read what was sent before; {@linkcode Client.closed} tells when.
+   * as soon as the server has read what was sent before; {@linkcode Client.finished} tells when.
    */
   close(): void {
     this.#connections.close();
@@ -291,7 +315,7 @@ export class Client implements AsyncDisposable {
   /** Closes the client, and waits until nothing of it is left. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
-    await this.closed;
+    await this.finished;
   }
 
   /** What makes the calls of a method, with the interceptors around them. */

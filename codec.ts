@@ -10,21 +10,40 @@
 
 import type * as protobuf from "@bufbuild/protobuf";
 
-/** The schema of a message, as protobuf-es generates it. */
+/**
+ * The schema of a message, as protobuf-es generates it.
+ *
+ * @category Generated code
+ */
 export type DescMessage = protobuf.DescMessage;
 
-/** The descriptor of a service, as protobuf-es generates it. */
+/**
+ * The descriptor of a service, as protobuf-es generates it.
+ *
+ * @category Generated code
+ */
 export type DescService = protobuf.DescService;
 
-/** A message of a schema, as it is received. */
+// The documentation of protobuf-es has these two, under the same names.
+
+/**
+ * A message of a schema, as it is received.
+ *
+ * @ignore
+ */
 export type MessageShape<Desc extends DescMessage> = protobuf.MessageShape<Desc>;
 
-/** What a message of a schema can be made of: the message, or an object with some of its fields. */
+/**
+ * What a message of a schema can be made of: the message, or an object with some of its fields.
+ *
+ * @ignore
+ */
 export type MessageInitShape<Desc extends DescMessage> = protobuf.MessageInitShape<Desc>;
 
 /**
  * Encodes and decodes the messages of one type.
  *
+ * @category Codecs
  * @typeParam Message What is received.
  * @typeParam Init What may be sent: a message, or something to make one of.
  */
@@ -77,6 +96,8 @@ export interface Codec<Message, Init = Message> {
  * Leaves bytes as they are: for proxies and tools that do not look into messages. What is received
  * is never overwritten, but a part of a larger buffer, which stays in memory as long as the message
  * does: keep `bytes.slice()`. What is sent is not to be changed any more.
+ *
+ * @category Codecs
  */
 export const bytesCodec: Codec<Uint8Array> = {
   encode: (bytes) => bytes,

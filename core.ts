@@ -32,16 +32,9 @@
 
 export type { Address, TcpAddress, UnixAddress, VsockAddress } from "./address.ts";
 export type { ByteConnection } from "./transport.ts";
-export { Client, connect, type ConnectOptions } from "./client.ts";
-export {
-  bytesCodec,
-  type Codec,
-  type DescMessage,
-  type DescService,
-  type MessageInitShape,
-  type MessageShape,
-} from "./codec.ts";
-export type { Dialler, DialOptions } from "./net/dial.ts";
+export { type Client, connect, type ConnectOptions } from "./client.ts";
+export { bytesCodec, type Codec } from "./codec.ts";
+export type { Dialer } from "./net/dial.ts";
 export type {
   InterceptedCall,
   InterceptedRequest,
@@ -65,30 +58,22 @@ export type { Router } from "./engine/router.ts";
 export type { Stats } from "./stats.ts";
 export {
   serve,
+  type ServeAddress,
   type ServeOptions,
-  Server,
-  type ServeSettings,
+  type Server,
   type ShutdownOptions,
 } from "./server.ts";
 export {
   type AnyService,
   type CallDefaults,
   type CallOptions,
-  type ClientMethod,
   type ConnectionInfo,
-  type DerivedClient,
-  type DerivedHandlers,
   type HandlerContext,
-  type HandlerMethod,
   type Messages,
   type MessageStream,
-  type NamedMethods,
-  type Received,
-  type Sendable,
   type ServiceClient,
   type ServiceDescriptor,
   type ServiceHandlers,
-  type TypedService,
 } from "./service.ts";
 export type { MessageSizes } from "./engine/stream.ts";
 export type { SocketMode } from "./net/unix_listener.ts";

@@ -12,6 +12,8 @@ import type { MessageSizes } from "./engine/stream.ts";
 /**
  * What an interceptor knows of a method. Of a request that a server could not read, it knows
  * nothing: service and name are empty. A method that a server does not have counts as unary.
+ *
+ * @category Interceptors
  */
 export interface MethodInfo<Kind extends MethodKind = MethodKind> {
   /** The full name of the service, such as `pkg.Service`. */
@@ -26,7 +28,11 @@ export interface MethodInfo<Kind extends MethodKind = MethodKind> {
   readonly idempotent: boolean;
 }
 
-/** What all requests have. An interceptor may pass on another request than it was given. */
+/**
+ * What all requests have. An interceptor may pass on another request than it was given.
+ *
+ * @category Interceptors
+ */
 export interface InterceptedCall {
   /** What travels beside the request. May be changed in place. */
   readonly metadata: Metadata;
@@ -51,7 +57,11 @@ export interface InterceptedCall {
   readonly context?: HandlerContext;
 }
 
-/** The request of a method that takes one message. */
+/**
+ * The request of a method that takes one message.
+ *
+ * @category Interceptors
+ */
 export interface SingleRequest<Kind extends MethodKind> extends InterceptedCall {
   /** The method. */
   readonly method: MethodInfo<Kind>;
@@ -64,7 +74,11 @@ export interface SingleRequest<Kind extends MethodKind> extends InterceptedCall 
   readonly message: unknown;
 }
 
-/** The request of a method that takes many messages. */
+/**
+ * The request of a method that takes many messages.
+ *
+ * @category Interceptors
+ */
 export interface StreamRequest<Kind extends MethodKind> extends InterceptedCall {
   /** The method. */
   readonly method: MethodInfo<Kind>;
@@ -74,14 +88,22 @@ export interface StreamRequest<Kind extends MethodKind> extends InterceptedCall 
   readonly message: Messages<unknown>;
 }
 
-/** A request of any kind of method. */
+/**
+ * A request of any kind of method.
+ *
+ * @category Interceptors
+ */
 export type InterceptedRequest =
   | SingleRequest<"unary">
   | SingleRequest<"server_streaming">
   | StreamRequest<"client_streaming">
   | StreamRequest<"bidi_streaming">;
 
-/** The response of a method that gives one message. */
+/**
+ * The response of a method that gives one message.
+ *
+ * @category Interceptors
+ */
 export interface SingleResponse<Kind extends MethodKind> {
   /** Which kind the method is. */
   readonly kind: Kind;
@@ -89,7 +111,11 @@ export interface SingleResponse<Kind extends MethodKind> {
   readonly message: unknown;
 }
 
-/** The response of a method that gives many messages. */
+/**
+ * The response of a method that gives many messages.
+ *
+ * @category Interceptors
+ */
 export interface StreamResponse<Kind extends MethodKind> {
   /** Which kind the method is. */
   readonly kind: Kind;
@@ -97,14 +123,22 @@ export interface StreamResponse<Kind extends MethodKind> {
   readonly message: Messages<unknown>;
 }
 
-/** A response of any kind of method. */
+/**
+ * A response of any kind of method.
+ *
+ * @category Interceptors
+ */
 export type InterceptedResponse =
   | SingleResponse<"unary">
   | StreamResponse<"server_streaming">
   | SingleResponse<"client_streaming">
   | StreamResponse<"bidi_streaming">;
 
-/** Makes a call: the next interceptor, or the call itself. */
+/**
+ * Makes a call: the next interceptor, or the call itself.
+ *
+ * @category Interceptors
+ */
 export type Invoke = (request: InterceptedRequest) => Promise<InterceptedResponse>;
 
 /**
@@ -117,6 +151,7 @@ export type Invoke = (request: InterceptedRequest) => Promise<InterceptedRespons
  * error that will be answered. It also rejects as soon as a call is over, whatever its handler
  * does.
  *
+ * @category Interceptors
  * @example Time every call
  * ```ts
  * import type { Interceptor } from "@ttrpc/ttrpc";

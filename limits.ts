@@ -8,6 +8,8 @@
 /**
  * The bounds of each connection, and of a server as a whole. Every field may be set; what is left out
  * keeps its default.
+ *
+ * @category Limits and numbers
  */
 export interface Limits {
   /**

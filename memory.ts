@@ -16,6 +16,7 @@ const CAPACITY = 1 << 16;
  * sockets. They half-close, and lose what was not read, in the same way; and timers run while they
  * are busy.
  *
+ * @category Tests
  * @returns Both ends.
  *
  * @example Test a service without a socket

@@ -7,6 +7,8 @@
 /**
  * What metadata can be made of: other metadata, an object, or pairs. In an object an array stands
  * for several values of one key.
+ *
+ * @category Services and calls
  */
 export type MetadataInit =
   | Readonly<Record<string, string | readonly string[]>>
@@ -18,6 +20,7 @@ export type MetadataInit =
  * ASCII letters in keys are folded to lower case; all else is left as it is. The wire has metadata
  * on requests only, never on responses.
  *
+ * @category Services and calls
  * @example Read and write
  * ```ts
  * import { Metadata } from "@ttrpc/ttrpc";

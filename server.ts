@@ -33,8 +33,12 @@ import { isPromiseLike, tell } from "./async/tell.ts";
 import { checkTime, Timers } from "./async/timer.ts";
 import type { SocketMode } from "./net/unix_listener.ts";
 
-/** What {@linkcode serve} may be told beside where to serve. */
-export interface ServeSettings extends ExtensionOptions {
+/**
+ * How to serve. {@linkcode ServeAddress} says where.
+ *
+ * @category Server
+ */
+export interface ServeOptions extends ExtensionOptions {
   /** Shuts the server down, gracefully, when it is aborted. */
   signal?: AbortSignal | undefined;
   /** Code around every handler: interceptors, outermost first. */
@@ -57,28 +61,33 @@ export interface ServeSettings extends ExtensionOptions {
   onListen?: ((addr: Deno.Addr) => void) | undefined;
 }
 
-/** Where to serve, and how. */
-export type ServeOptions =
-  & ServeSettings
-  & (
-    | UnixAddress
-    | TcpAddress
-    | VsockAddress
-    | {
-      /** Where to listen, in any form. */
-      address: Address;
-    }
-    | {
-      /** Where connections come from; closed at the end. */
-      listener: ByteListener;
-    }
-    | {
-      /** A connection that is open already. The server is finished when it ends. */
-      connection: ByteConnection;
-    }
-  );
+/**
+ * Where to serve: on a socket, on what a listener accepts, or on one open connection.
+ *
+ * @category Server
+ */
+export type ServeAddress =
+  | UnixAddress
+  | TcpAddress
+  | VsockAddress
+  | {
+    /** Where to listen, in any form. */
+    address: Address;
+  }
+  | {
+    /** Where connections come from; closed at the end. */
+    listener: ByteListener;
+  }
+  | {
+    /** A connection that is open already. The server is finished when it ends. */
+    connection: ByteConnection;
+  };
 
-/** What {@linkcode Server.shutdown} may be told. Without anything, it waits for all calls. */
+/**
+ * What {@linkcode Server.shutdown} may be told. Without anything, it waits for all calls.
+ *
+ * @category Server
+ */
 export interface ShutdownOptions {
   /** Forces the shutdown after so many milliseconds. */
   timeoutMs?: number | undefined;
@@ -96,6 +105,7 @@ export interface ShutdownOptions {
  * A stale socket, which nobody listens on, is replaced. To find out takes a moment: the server
  * then listens after the call has returned. See `onListen` and {@linkcode Server.finished}.
  *
+ * @category Server
  * @param options Where to serve, and how.
  * @param routes Says what is offered.
  * @returns The server, at work.
@@ -122,11 +132,18 @@ export interface ShutdownOptions {
  * }
  * ```
  */
-export function serve(options: ServeOptions, routes: (router: Router) => unknown): Server {
+export function serve(
+  options: ServeOptions & ServeAddress,
+  routes: (router: Router) => unknown,
+): Server {
   return new Server(options, routes);
 }
 
-/** A server at work. {@linkcode serve} makes one. */
+/**
+ * A server at work. {@linkcode serve} makes one.
+ *
+ * @category Server
+ */
 export class Server implements AsyncDisposable {
   /**
    * Settles when the server listens. Rejects if it cannot, after {@linkcode serve} has returned.
@@ -140,7 +157,7 @@ export class Server implements AsyncDisposable {
   readonly finished: Promise<void>;
   readonly #host: ServerHost;
   readonly #timers = new Timers();
-  readonly #settings: ServeSettings;
+  readonly #settings: ServeOptions;
   readonly #tally = new Tally();
   readonly #connections = new Set<ServerConnection>();
   readonly #running = new Set<Promise<void>>();
@@ -152,8 +169,8 @@ export class Server implements AsyncDisposable {
   #closed = false;
   #unref = false;
 
-  /** Use {@linkcode serve}. */
-  constructor(options: ServeOptions, routes: (router: Router) => unknown) {
+  /** @ignore {@linkcode serve} makes one. */
+  constructor(options: ServeOptions & ServeAddress, routes: (router: Router) => unknown) {
     const { signal } = options;
     checkSignal(signal);
     const limits = resolveLimits(options.limits);
@@ -297,7 +314,7 @@ export class Server implements AsyncDisposable {
   }
 
   /** Starts at once if it can. The promise is that of the server's whole life. */
-  #start(options: ServeOptions): Promise<void> {
+  #start(options: ServeOptions & ServeAddress): Promise<void> {
     if ("connection" in options) {
       const { connection } = options;
       if (!isByteConnection(connection)) {

@@ -15,7 +15,11 @@ import {
 import type { Metadata, MetadataInit } from "./metadata.ts";
 import { Method, type MethodDescriptor, type MethodKind } from "./engine/method.ts";
 
-/** A service with codecs of one's own: what a program uses that does without protobuf-es. */
+/**
+ * A service with codecs of one's own: what a program uses that does without protobuf-es.
+ *
+ * @category Services and calls
+ */
 export interface ServiceDescriptor {
   /** The full name, such as `pkg.Service`. */
   readonly typeName: string;
@@ -23,10 +27,18 @@ export interface ServiceDescriptor {
   readonly method: Readonly<Record<string, MethodDescriptor>>;
 }
 
-/** What describes a service: protobuf-es's descriptor, or one with codecs of one's own. */
+/**
+ * What describes a service: protobuf-es's descriptor, or one with codecs of one's own.
+ *
+ * @category Services and calls
+ */
 export type AnyService = DescService | ServiceDescriptor;
 
-/** How a call is to be made. What a handler gets as its context is such options, too. */
+/**
+ * How a call is to be made. What a handler gets as its context is such options, too.
+ *
+ * @category Services and calls
+ */
 export interface CallOptions {
   /**
    * Aborts the call, which then ends at once with `CANCELLED`, or with `DEADLINE_EXCEEDED` if the
@@ -47,6 +59,8 @@ export interface CallOptions {
  *
  * It is valid {@linkcode CallOptions}: passed on to a call of another service, it carries the
  * deadline, the metadata and the cancellation along.
+ *
+ * @category Services and calls
  */
 export interface HandlerContext extends CallOptions {
   /**
@@ -69,7 +83,11 @@ export interface HandlerContext extends CallOptions {
   readonly connection: ConnectionInfo;
 }
 
-/** What a handler knows of the connection that its call came on. */
+/**
+ * What a handler knows of the connection that its call came on.
+ *
+ * @category Services and calls
+ */
 export interface ConnectionInfo {
   /** The address of the client, as far as the connection knows. */
   readonly remoteAddr: Deno.Addr | undefined;
@@ -80,15 +98,25 @@ export interface ConnectionInfo {
   readonly values: Map<unknown, unknown>;
 }
 
-/** The options that may be set for all calls of a client or of a service. */
+/**
+ * The options that may be set for all calls of a client or of a service.
+ *
+ * @category Services and calls
+ */
 export type CallDefaults = Pick<CallOptions, "timeoutMs" | "metadata">;
 
-/** The messages that a peer takes or sends one by one. */
+/**
+ * The messages that a peer takes or sends one by one.
+ *
+ * @category Services and calls
+ */
 export type Messages<T> = AsyncIterable<T> | Iterable<T>;
 
 /**
  * The messages that are received one by one. Leaving a `for await` loop early, `return()` and
  * disposal release the call.
+ *
+ * @category Services and calls
  */
 export interface MessageStream<T> extends AsyncIterableIterator<T>, AsyncDisposable {
   /** Gives up the rest. */
@@ -99,7 +127,11 @@ export interface MessageStream<T> extends AsyncIterableIterator<T>, AsyncDisposa
   [Symbol.asyncIterator](): MessageStream<T>;
 }
 
-/** A method as a client calls it. `Init` is what a request can be made of. */
+/**
+ * A method as a client calls it. `Init` is what a request can be made of.
+ *
+ * @category Generated code
+ */
 export type ClientMethod<Kind extends MethodKind, Init, Response> = {
   unary: (request: Init, options?: CallOptions) => Promise<Response>;
   server_streaming: (request: Init, options?: CallOptions) => MessageStream<Response>;
@@ -110,6 +142,8 @@ export type ClientMethod<Kind extends MethodKind, Init, Response> = {
 /**
  * A method as a server implements it. `Init` is what a response can be made of. A client's method
  * is one as well.
+ *
+ * @category Generated code
  */
 export type HandlerMethod<Kind extends MethodKind, Request, Init> = {
   unary: (request: Request, context: HandlerContext) => Init | Promise<Init>;
@@ -121,13 +155,21 @@ export type HandlerMethod<Kind extends MethodKind, Request, Init> = {
   bidi_streaming: (requests: MessageStream<Request>, context: HandlerContext) => Messages<Init>;
 }[Kind];
 
-/** What is received of a type that a schema or a codec describes. */
-export type Received<Type> = Type extends DescMessage ? MessageShape<Type>
+/**
+ * A message of a schema or a codec, as it is received.
+ *
+ * @category Generated code
+ */
+export type MessageOf<Type> = Type extends DescMessage ? MessageShape<Type>
   : Type extends Codec<infer Message, infer _> ? Message
   : never;
 
-/** What may be sent of a type that a schema or a codec describes. */
-export type Sendable<Type> = Type extends DescMessage ? MessageInitShape<Type>
+/**
+ * What a message of a schema or a codec can be made of.
+ *
+ * @category Generated code
+ */
+export type MessageInitOf<Type> = Type extends DescMessage ? MessageInitShape<Type>
   : Type extends Codec<infer _, infer Init> ? Init
   : never;
 
@@ -135,6 +177,8 @@ export type Sendable<Type> = Type extends DescMessage ? MessageInitShape<Type>
  * The descriptors of a service's methods, by the names that these have on clients and on handler
  * objects. A method called `then` would make the object a thenable, which `await` calls, so it
  * gets a dollar sign.
+ *
+ * @category Generated code
  */
 export type NamedMethods<Service extends AnyService> = string extends keyof Service["method"]
   ? Service["method"]
@@ -146,6 +190,7 @@ export type NamedMethods<Service extends AnyService> = string extends keyof Serv
  * A service of protobuf-es whose methods have types of their own: what `protoc-gen-ttrpc-es`
  * generates. At run time it is protobuf-es's descriptor.
  *
+ * @category Generated code
  * @typeParam Client What a client of it looks like.
  * @typeParam Handlers What implements it.
  */
@@ -154,31 +199,47 @@ export type TypedService<Client, Handlers> = DescService & {
   readonly "~types"?: { readonly client: Client; readonly handlers: Handlers };
 };
 
-/** The methods of a service as a client calls them. */
+/**
+ * The methods of a service as a client calls them.
+ *
+ * @category Services and calls
+ */
 export type ServiceClient<Service extends AnyService> = "~types" extends keyof Service
   ? NonNullable<Service["~types"]> extends { readonly client: infer Client } ? Client : never
   : DerivedClient<Service>;
 
-/** The methods of a service as a server implements them. */
+/**
+ * The methods of a service as a server implements them.
+ *
+ * @category Services and calls
+ */
 export type ServiceHandlers<Service extends AnyService> = "~types" extends keyof Service
   ? NonNullable<Service["~types"]> extends { readonly handlers: infer Handlers } ? Handlers : never
   : DerivedHandlers<Service>;
 
-/** A {@linkcode ServiceClient} whose types follow from the descriptor. */
+/**
+ * A {@linkcode ServiceClient} whose types follow from the descriptor.
+ *
+ * @category Generated code
+ */
 export type DerivedClient<Service extends AnyService> = {
   [Name in keyof NamedMethods<Service>]: ClientMethod<
     NamedMethods<Service>[Name]["methodKind"],
-    Sendable<NamedMethods<Service>[Name]["input"]>,
-    Received<NamedMethods<Service>[Name]["output"]>
+    MessageInitOf<NamedMethods<Service>[Name]["input"]>,
+    MessageOf<NamedMethods<Service>[Name]["output"]>
   >;
 };
 
-/** {@linkcode ServiceHandlers} whose types follow from the descriptor. */
+/**
+ * {@linkcode ServiceHandlers} whose types follow from the descriptor.
+ *
+ * @category Generated code
+ */
 export type DerivedHandlers<Service extends AnyService> = {
   [Name in keyof NamedMethods<Service>]: HandlerMethod<
     NamedMethods<Service>[Name]["methodKind"],
-    Received<NamedMethods<Service>[Name]["input"]>,
-    Sendable<NamedMethods<Service>[Name]["output"]>
+    MessageOf<NamedMethods<Service>[Name]["input"]>,
+    MessageInitOf<NamedMethods<Service>[Name]["output"]>
   >;
 };
 

@@ -6,7 +6,11 @@
 
 import { Code } from "./status.ts";
 
-/** Numbers of a client or a server. */
+/**
+ * Numbers of a client or a server.
+ *
+ * @category Limits and numbers
+ */
 export interface Stats {
   /** Connections that are open. */
   connections: number;

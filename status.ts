@@ -6,7 +6,11 @@
 
 import { type DescMessage, type MessageShape, schemaCodec } from "./codec.ts";
 
-/** The status codes of gRPC. */
+/**
+ * The status codes of gRPC.
+ *
+ * @category Errors
+ */
 export enum Code {
   /** The call succeeded. */
   OK = 0,
@@ -47,6 +51,8 @@ export enum Code {
 /**
  * One detail of a status: the fields of a `google.protobuf.Any`. What `anyPack()` of
  * `@bufbuild/protobuf/wkt` returns is one.
+ *
+ * @category Errors
  */
 export interface StatusDetail {
   /** The URL of the type, such as `type.googleapis.com/google.rpc.RetryInfo`. */
@@ -55,7 +61,11 @@ export interface StatusDetail {
   value: Uint8Array;
 }
 
-/** How a call ended: the fields of a `google.rpc.Status`, and what led to it. */
+/**
+ * How a call ended: the fields of a `google.rpc.Status`, and what led to it.
+ *
+ * @category Errors
+ */
 export interface Status {
   /** A {@linkcode Code}; numbers that gRPC does not define are passed on as they are. */
   readonly code: number;
@@ -70,7 +80,11 @@ export interface Status {
 /** The status of a call that went well. */
 export const OK: Status = { code: Code.OK, message: "" };
 
-/** What an {@linkcode RpcError} may carry beyond its code and message. */
+/**
+ * What an {@linkcode RpcError} may carry beyond its code and message.
+ *
+ * @category Errors
+ */
 export interface RpcErrorOptions {
   /** Details for programs, sent along when a handler throws the error. */
   details?: readonly StatusDetail[] | undefined;
@@ -80,7 +94,11 @@ export interface RpcErrorOptions {
   cause?: unknown;
 }
 
-/** An {@linkcode RpcError} as plain data. See {@linkcode RpcError.toJSON}. */
+/**
+ * An {@linkcode RpcError} as plain data. See {@linkcode RpcError.toJSON}.
+ *
+ * @category Errors
+ */
 export interface RpcErrorJson {
   /** The name of the class. */
   name: string;
@@ -110,6 +128,7 @@ const brand = Symbol.for("@ttrpc/ttrpc/RpcError");
  * `structuredClone()` and `postMessage()` make of any error is an `Error` with its message, its
  * stack and its cause, and nothing else.
  *
+ * @category Errors
  * @example Handle one code
  * ```ts
  * import { Code, RpcError } from "@ttrpc/ttrpc";

@@ -8,6 +8,8 @@
 /**
  * An open connection, as this module needs it. A `Deno.Conn` is one; so is anything else that
  * carries bytes both ways.
+ *
+ * @category Addresses and connections
  */
 export interface ByteConnection {
   /**
@@ -61,7 +63,11 @@ export function isByteConnection(value: unknown): value is ByteConnection {
     typeof conn.write === "function" && typeof conn.close === "function";
 }
 
-/** What a server needs of a listener. A `Deno.Listener` is one. */
+/**
+ * What a server needs of a listener. A `Deno.Listener` is one.
+ *
+ * @category Addresses and connections
+ */
 export interface ByteListener extends AsyncIterable<ByteConnection> {
   /** Stops listening. */
   close?(): void;

@@ -38,7 +38,7 @@ export const candidates: readonly Candidate[] = [
   },
   ...[
     { way: "typed", about: "this module with itself, messages that are bytes" },
-    { way: "raw", about: "the same by client.call()" },
+    { way: "raw", about: "the same by client.callRaw()" },
     { way: "intercepted", about: "the same with an interceptor on each side that passes all on" },
   ].map(({ way, about }) => ({
     name: `ours-${way}`,

@@ -49,7 +49,7 @@ export const goals: readonly Ratio[] = [
   calls("server_stream_100B_over_go", "server streaming 100 B, messages/s over Go's", 2),
   {
     name: "raw_cost_over_typed",
-    title: "CPU time of a call by client.call() over one by service()",
+    title: "CPU time of a call by client.callRaw() over one by service()",
     atMost: 1.3,
     of: (results) => cost(results, "ours-raw", "ours-typed"),
   },

@@ -144,9 +144,9 @@ async function load(
       const start = performance.now();
       try {
         if (messages.serverStreaming) {
-          const stream = client.stream(service, method, request, callOptions);
+          const stream = client.streamRaw(service, method, request, callOptions);
           while (!(await stream.next()).done);
-        } else await client.call(service, method, request, callOptions);
+        } else await client.callRaw(service, method, request, callOptions);
         if (running) result.times.add(performance.now() - start);
       } catch (error) {
         if (!(error instanceof RpcError)) throw error;

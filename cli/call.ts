@@ -79,10 +79,10 @@ export async function call(
   try {
     const [service, method] = messages.name;
     if (messages.serverStreaming) {
-      for await (const bytes of client.stream(service, method, request, callOptions)) {
+      for await (const bytes of client.streamRaw(service, method, request, callOptions)) {
         await show(bytes);
       }
-    } else await show(await client.call(service, method, request, callOptions));
+    } else await show(await client.callRaw(service, method, request, callOptions));
     trace.ended(Code.OK);
   } catch (error) {
     if (requests.failure) throw requests.failure;

@@ -41,9 +41,9 @@ export function readAddress(text: string): ParsedAddress {
  */
 export async function openClient(text: string, options: ConnectionOptions): Promise<Client> {
   const address = readAddress(text);
-  const { timeout: timeoutMs, wait: waitForReady, signal } = options;
+  const { timeout: connectTimeoutMs, wait: waitForReady, signal } = options;
   try {
-    return await connect(address, { timeoutMs, waitForReady, signal });
+    return await connect(address, { connectTimeoutMs, waitForReady, signal });
   } catch (error) {
     throw connectFailure(error);
   }

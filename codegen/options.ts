@@ -14,7 +14,10 @@ export class UserError extends Error {
 export interface Options {
   /** How imports of other generated files end; `none` for bundlers that want no extension. */
   readonly importExtension: "ts" | "js" | "none";
-  /** The specifier of the ttrpc module. If it begins with a dot, it starts from the output folder. */
+  /**
+   * The specifier of the module with ttrpc's types. If it begins with a dot, it starts from the
+   * output folder.
+   */
   readonly runtime: string;
   /** The folder of the `_pb` files, from the output folder; or a package that has them. */
   readonly pbPath: string;
@@ -23,7 +26,7 @@ export interface Options {
 /** What holds without any option. */
 export const defaultOptions: Options = {
   importExtension: "ts",
-  runtime: "@ttrpc/ttrpc",
+  runtime: "@ttrpc/ttrpc/types",
   pbPath: ".",
 };
 

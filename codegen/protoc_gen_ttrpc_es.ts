@@ -16,7 +16,7 @@
  * Options:
  *
  * - `import_extension=ts`, `js` or `none`: how imports of other generated files end;
- * - `runtime=@ttrpc/ttrpc`: the specifier of the ttrpc module;
+ * - `runtime=@ttrpc/ttrpc/types`: the specifier of the module with ttrpc's types;
  * - `pb_path=.`: where the `_pb` files lie, from the output folder, or in which package;
  * - `target=ts`: what is written. There is nothing else yet.
  *

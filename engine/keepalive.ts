@@ -10,7 +10,11 @@ import { checkTime, turn } from "../async/timer.ts";
 import type { WriteQueue } from "./write_queue.ts";
 import { NO_BYTES } from "../wire/writer.ts";
 
-/** How to find out that a peer is silent because it is gone. */
+/**
+ * How to find out that a peer is silent because it is gone.
+ *
+ * @category Client
+ */
 export interface KeepaliveOptions {
   /** After how many milliseconds without a byte from the peer it is sent a ping. */
   intervalMs: number;
@@ -24,7 +28,11 @@ export interface KeepaliveOptions {
 /** Keepalive with its defaults filled in. */
 export type KeepaliveSettings = Readonly<Required<{ [K in keyof KeepaliveOptions]: number }>>;
 
-/** What a peer and its own side know beyond ttrpc. */
+/**
+ * What a peer and its own side know beyond ttrpc.
+ *
+ * @category Client
+ */
 export interface ExtensionOptions {
   /**
    * Whether to use the extension to ttrpc that `docs/extension.md` describes: frames that cancel a

@@ -7,10 +7,18 @@
 import type { Codec } from "../codec.ts";
 import { encodeMethod } from "../wire/envelope.ts";
 
-/** The kinds of method, as protobuf-es names them. */
+/**
+ * The kinds of method, as protobuf-es names them.
+ *
+ * @category Services and calls
+ */
 export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bidi_streaming";
 
-/** What a method promises about being called more than once, as protobuf-es numbers it. */
+/**
+ * What a method promises about being called more than once, as protobuf-es numbers it.
+ *
+ * @category Services and calls
+ */
 export const Idempotency = {
   /** Nothing. */
   Unknown: 0,
@@ -23,6 +31,7 @@ export const Idempotency = {
 /**
  * A method with codecs of one's own.
  *
+ * @category Services and calls
  * @typeParam Kind Which kind it is.
  * @typeParam Request The type of its requests.
  * @typeParam Response The type of its responses.

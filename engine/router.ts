@@ -33,7 +33,11 @@ export interface Route {
   readonly replies: Expectation;
 }
 
-/** Takes the services that a server offers. */
+/**
+ * Takes the services that a server offers.
+ *
+ * @category Server
+ */
 export class Router {
   /**
    * What interceptors make of calls that are refused; `undefined` if there are none.

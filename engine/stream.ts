@@ -66,7 +66,11 @@ export interface StreamHost {
   forget(stream: Stream): void;
 }
 
-/** The bytes of a call's encoded messages so far, without their envelopes and headers. */
+/**
+ * The bytes of a call's encoded messages so far, without their envelopes and headers.
+ *
+ * @category Interceptors
+ */
 export interface MessageSizes {
   /** Sent by this side. */
   sent: number;

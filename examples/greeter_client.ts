@@ -11,7 +11,7 @@ if (address === undefined) {
   Deno.exit(2);
 }
 
-await using client = await connect(address, { timeoutMs: 5_000 });
+await using client = await connect(address, { connectTimeoutMs: 5_000 });
 const greeter = client.service(Greeter, { timeoutMs: 5_000 });
 const { message } = await greeter.sayHello({ name });
 console.log(message);

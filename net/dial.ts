@@ -13,16 +13,17 @@ import { checkTime, type Timers } from "../async/timer.ts";
 /** How to wait while connecting. */
 export interface DialOptions {
   /** Gives up when it is aborted. */
-  signal?: AbortSignal | undefined;
+  readonly signal?: AbortSignal | undefined;
   /** Gives up after so many milliseconds. */
-  timeoutMs?: number | undefined;
+  readonly connectTimeoutMs?: number | undefined;
   /** Keeps trying while the socket is missing or refuses. */
-  waitForReady?: boolean | undefined;
+  readonly waitForReady?: boolean | undefined;
 }
 
 /**
  * A way to connect of one's own: through a proxy, a handshake, TLS, or a descriptor.
  *
+ * @category Client
  * @example Connect through something else
  * ```ts
  * import { connect } from "@ttrpc/ttrpc";
@@ -39,7 +40,7 @@ export interface DialOptions {
  * }
  * ```
  */
-export interface Dialler {
+export interface Dialer {
   /**
    * Opens a connection. Called again when another one is needed, never while a call is under way.
    *
@@ -52,17 +53,17 @@ export interface Dialler {
    * @returns The connection. It belongs to the client from now on.
    */
   dial(signal: AbortSignal): Promise<ByteConnection>;
-  /** What to call the server in messages, and as the client's `address`. `"a dialler"` by default. */
+  /** What to call the server in messages, and as the client's `address`. `"a dialer"` by default. */
   readonly name?: string | undefined;
 }
 
 /**
- * Whether this is a dialler, and not an address.
+ * Whether this is a dialer, and not an address.
  *
  * @param value Either.
  * @returns `true` if it has a function `dial`.
  */
-export function isDialler(value: unknown): value is Dialler {
+export function isDialer(value: unknown): value is Dialer {
   return typeof value === "object" && value !== null && "dial" in value &&
     typeof value.dial === "function";
 }
@@ -73,24 +74,24 @@ const LONGEST_RETRY_MS = 250;
 /**
  * Opens a connection.
  *
- * @param dialler How.
+ * @param dialer How.
  * @param options How long to try.
  * @param timers Those of the client.
  * @returns The connection.
  * @throws {RpcError} With `UNAVAILABLE` if there is nobody, `PERMISSION_DENIED` if the system
  * does not allow it, `DEADLINE_EXCEEDED` or `CANCELLED` if it was given up.
  * @throws {Deno.errors.NotCapable} If Deno does not allow it.
- * @throws {TypeError} If the dialler returns something else than a connection.
+ * @throws {TypeError} If the dialer returns something else than a connection.
  */
 export async function dial(
-  dialler: Dialler,
+  dialer: Dialer,
   options: DialOptions,
   timers: Timers,
 ): Promise<ByteConnection> {
   const { waitForReady = false } = options;
-  const timeoutMs = checkTime("timeoutMs", options.timeoutMs);
+  const timeoutMs = checkTime("connectTimeoutMs", options.connectTimeoutMs);
   checkSignal(options.signal);
-  const name = dialler.name ?? "the server";
+  const name = dialer.name ?? "the server";
   const timeout = new AbortController();
   const expire = () => abort(timeout, new DOMException("out of time", "TimeoutError"));
   const timer = timers.start(timeoutMs, expire);
@@ -104,7 +105,7 @@ export async function dial(
     for (let delay = FIRST_RETRY_MS;; delay = Math.min(2 * delay, LONGEST_RETRY_MS)) {
       signal.throwIfAborted();
       try {
-        conn = await untilAborted(dialler, signal);
+        conn = await untilAborted(dialer, signal);
         break;
       } catch (error) {
         const again = waitForReady ? isTransient(error) : isBusy(error) && delay < LONGEST_RETRY_MS;
@@ -145,11 +146,11 @@ export async function open(address: ParsedAddress, signal: AbortSignal): Promise
 }
 
 /** Leaves an attempt when it is aborted, and closes what comes of it. */
-async function untilAborted(dialler: Dialler, signal: AbortSignal): Promise<unknown> {
+async function untilAborted(dialer: Dialer, signal: AbortSignal): Promise<unknown> {
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const leave = () => reject(signal.reason);
   signal.addEventListener("abort", leave);
-  const attempt = Promise.try(() => dialler.dial(signal));
+  const attempt = Promise.try(() => dialer.dial(signal));
   try {
     return await Promise.race([attempt, aborted]);
   } catch (error) {

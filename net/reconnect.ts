@@ -9,7 +9,11 @@ import { backoff, type BackoffOptions, checkBackoff } from "../async/backoff.ts"
 import { abort } from "../async/signals.ts";
 import type { Timers } from "../async/timer.ts";
 
-/** How to connect again. */
+/**
+ * How to connect again.
+ *
+ * @category Client
+ */
 export interface ReconnectOptions {
   /** What to wait before the second attempt in a row, in milliseconds. 20 by default. */
   initialDelayMs?: number | undefined;

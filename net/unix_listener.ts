@@ -13,7 +13,11 @@
 
 import { PATH_BYTES, UNFINISHED } from "../address.ts";
 
-/** The permission bits of a socket: a number, or whatever the process's umask leaves. */
+/**
+ * The permission bits of a socket: a number, or whatever the process's umask leaves.
+ *
+ * @category Server
+ */
 export type SocketMode = number | "umask";
 
 /** How long another server may take to start on the same path, in milliseconds. */

@@ -1,8 +1,9 @@
-import { type Address, connect, RpcError } from "@ttrpc/ttrpc";
+import { type Address, connect, RpcError, serve } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { formatAddress, nameOf, parseAddress, type ParsedAddress } from "../address.ts";
+import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
-import { SocketFolder } from "./fixture.ts";
+import { SocketFolder, testHandlers } from "./fixture.ts";
 import { RawServer } from "./raw_peer.ts";
 
 const LONGEST_PATH = Deno.build.os === "linux" ? 107 : 103;
@@ -119,7 +120,7 @@ async function connectError(...parameters: Parameters<typeof connect>): Promise<
   try {
     const client = await connect(...parameters);
     client.close();
-    await client.closed;
+    await client.finished;
   } catch (error) {
     ok(error instanceof RpcError);
     return error;
@@ -160,7 +161,10 @@ Deno.test("connect() tells bad addresses before it tries them", async () => {
 
 Deno.test("connect() with waitForReady waits for a server that is not there yet", async () => {
   using socket = new SocketFolder();
-  const connecting = connect({ path: socket.path }, { waitForReady: true, timeoutMs: 30_000 });
+  const connecting = connect({ path: socket.path }, {
+    waitForReady: true,
+    connectTimeoutMs: 30_000,
+  });
   socket.leaveStale();
   Deno.removeSync(socket.path);
   using server = new RawServer(socket.path);
@@ -172,7 +176,10 @@ Deno.test("connect() with waitForReady waits for a server that is not there yet"
 
 Deno.test("connect() with waitForReady gives up at its timeout and tells the last reason", async () => {
   using socket = new SocketFolder();
-  const error = await connectError({ path: socket.path }, { waitForReady: true, timeoutMs: 40 });
+  const error = await connectError({ path: socket.path }, {
+    waitForReady: true,
+    connectTimeoutMs: 40,
+  });
   equal(error.code, Code.DEADLINE_EXCEEDED);
   equal(
     error.rawMessage,
@@ -201,21 +208,32 @@ Deno.test("connect() does not try with a signal that is aborted or a timeout of 
   equal((await connectError({ path }, { signal })).code, Code.CANCELLED);
   const late = AbortSignal.abort(new DOMException("late", "TimeoutError"));
   equal((await connectError({ path }, { signal: late })).code, Code.DEADLINE_EXCEEDED);
-  equal((await connectError({ path }, { timeoutMs: 0 })).code, Code.DEADLINE_EXCEEDED);
+  equal((await connectError({ path }, { connectTimeoutMs: 0 })).code, Code.DEADLINE_EXCEEDED);
 });
 
 Deno.test("connect() takes an infinite timeout for none, and refuses NaN", async () => {
   using socket = new SocketFolder();
   using server = new RawServer(socket.path);
-  const client = await connect({ path: socket.path }, { timeoutMs: Infinity });
+  const client = await connect({ path: socket.path }, { connectTimeoutMs: Infinity });
   using _peer = await server.accept();
   client.close();
-  await client.closed;
-  await rejects(connect({ path: socket.path }, { timeoutMs: NaN }), RangeError);
+  await client.finished;
+  await rejects(connect({ path: socket.path }, { connectTimeoutMs: NaN }), RangeError);
 });
 
 Deno.test("connect() without waitForReady does not wait", async () => {
   using socket = new SocketFolder();
-  const error = await connectError({ path: socket.path }, { timeoutMs: 60_000 });
+  const error = await connectError({ path: socket.path }, { connectTimeoutMs: 60_000 });
   equal(error.code, Code.UNAVAILABLE);
+});
+
+Deno.test("connect() takes an address as serve() does, as one of its options", async () => {
+  using socket = new SocketFolder();
+  const where = { address: `unix://${socket.path}` };
+  const server = serve(where, (router) => router.service(TestService, testHandlers));
+  await server.listening;
+  await using client = await connect(where);
+  await client.service(TestService).nothing({});
+  await client[Symbol.asyncDispose]();
+  await server.shutdown();
 });

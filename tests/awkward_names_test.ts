@@ -63,7 +63,7 @@ async function served(
     methods: client.service(service) as Record<string, never> & ServiceClient<ServiceDescriptor>,
     async [Symbol.asyncDispose]() {
       client.close();
-      await client.closed;
+      await client.finished;
       await server.finished;
     },
   };

@@ -39,7 +39,7 @@ async function whileHeld(
   const client = place.adopt(await connect(conn, options));
   conn.hold();
   const before = client.service(TestService).nothing({});
-  const filler = client.call(TestService.typeName, "Nothing", LONG_REQUEST);
+  const filler = client.callRaw(TestService.typeName, "Nothing", LONG_REQUEST);
   const calls = [before, filler, ...make(client)];
   await soon();
   conn.release();

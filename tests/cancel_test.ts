@@ -359,7 +359,7 @@ testEverywhere(
     const server = serveBytes(place, {}, { interceptors: [slow] });
     const client = await connect(await place.dial());
     const controller = new AbortController();
-    const call = client.call("test.Bytes", "Unknown", X, { signal: controller.signal });
+    const call = client.callRaw("test.Bytes", "Unknown", X, { signal: controller.signal });
     await until(() => server.stats().callsStarted === 1, "the call");
     controller.abort();
     await rejects(call, { code: Code.CANCELLED });
@@ -388,6 +388,7 @@ Deno.test("a call whose deadline passes while it is under way ends with one code
   for (const result of await Promise.allSettled(calls)) {
     equal((result as PromiseRejectedResult).reason.code, Code.DEADLINE_EXCEEDED);
   }
+  await until(() => server.stats().callsStarted === 200, "all calls");
   await until(() => server.stats().callsInFlight === 0, "the end of all");
   deepEqual(server.stats().callsFailed, { DEADLINE_EXCEEDED: 200 });
   ok(ends.every((name) => name === "TimeoutError"), ends.join());

@@ -70,7 +70,7 @@ async function closes(
     const client = await connect(await place.dial(), { onClose, ...options });
     await call(client.service(Bytes));
     client.close();
-    await soon(client.closed, "closed");
+    await soon(client.finished, "closed");
     deepEqual(closed, [undefined]);
   }
   await until(() => server.stats().connections === 0, "the end of the connections");

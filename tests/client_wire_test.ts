@@ -398,7 +398,7 @@ Deno.test("a server that closes fails calls in flight, which onClose and the err
       `connection to unix:${wire.path} lost with 2 calls in flight: the server closed it`,
     );
   }
-  await wire.client.closed;
+  await wire.client.finished;
   equal(wire.closed.length, 1);
   equal(wire.closed[0]!.code, Code.UNAVAILABLE);
 });
@@ -406,7 +406,7 @@ Deno.test("a server that closes fails calls in flight, which onClose and the err
 Deno.test("a server that closes an idle connection is no error, but later calls are UNAVAILABLE", async () => {
   await using wire = await WireBed.open();
   wire.peer.conn.close();
-  await wire.client.closed;
+  await wire.client.finished;
   deepEqual(wire.closed, [undefined]);
   const error = await failure(wire.service.nothing({}));
   deepEqual([error.code, error.rawMessage], [
@@ -443,7 +443,7 @@ Deno.test("a server that half-closes its side has ended the connection", async (
   const call = failure(wire.service.nothing({}));
   await wire.peer.conn.closeWrite();
   equal((await call).code, Code.UNAVAILABLE);
-  await wire.client.closed;
+  await wire.client.finished;
 });
 
 Deno.test("close() ends calls in flight with CANCELLED, and later ones, too", async () => {
@@ -457,7 +457,7 @@ Deno.test("close() ends calls in flight with CANCELLED, and later ones, too", as
     `connection to unix:${wire.path} is closed`,
   ]);
   equal((await failure(wire.service.nothing({}))).code, Code.CANCELLED);
-  await wire.client.closed;
+  await wire.client.finished;
   deepEqual(wire.closed, [undefined]);
   equal(await wire.peer.receive(), undefined);
 });
@@ -492,17 +492,17 @@ Deno.test("requests that waited for the socket are sent when there is room, in o
   await Promise.all(calls);
 });
 
-Deno.test("client.call() moves bytes without looking at them", async () => {
+Deno.test("client.callRaw() moves bytes without looking at them", async () => {
   await using wire = await WireBed.open();
   const request = new Uint8Array([0xff, 0xfe]);
-  const call = wire.client.call("any.Service", "Any", request, { metadata: { k: "v" } });
+  const call = wire.client.callRaw("any.Service", "Any", request, { metadata: { k: "v" } });
   const { service, method, payload, metadata, flags } = await requestOf(wire.peer);
   deepEqual([service, method, flags], ["any.Service", "Any", 0]);
   deepEqual([...payload], [0xff, 0xfe]);
   deepEqual([...metadata!], [["k", "v"]]);
   await wire.peer.respond(1, { payload: new Uint8Array([0xfd]) });
   deepEqual([...await call], [0xfd]);
-  const empty = wire.client.call("any.Service", "Any", nothing);
+  const empty = wire.client.callRaw("any.Service", "Any", nothing);
   await requestOf(wire.peer);
   await wire.peer.respond(3);
   deepEqual([...await empty], []);
@@ -514,7 +514,7 @@ Deno.test("a buffer that was sent stays the caller's, whatever its size", async 
     const mine = new Uint8Array(length).fill(7);
     const sent = [mine, mine, new Uint8Array(100), new Uint8Array(100), new Uint8Array(100)];
     for (const bytes of sent) {
-      const call = wire.client.call("any.Service", "Any", bytes);
+      const call = wire.client.callRaw("any.Service", "Any", bytes);
       const { streamId, payload } = await requestOf(wire.peer);
       deepEqual(payload.length, bytes.length);
       ok(payload.every((byte, i) => byte === bytes[i]));
@@ -529,7 +529,7 @@ Deno.test("a request that is not bytes fails its own call only", async () => {
   await using wire = await WireBed.open();
   const bytes = [new ArrayBuffer(8), new Uint16Array(9_000), "text"] as unknown as Uint8Array[];
   for (const request of bytes) {
-    const call = failure(wire.client.call("any.Service", "Any", [request]));
+    const call = failure(wire.client.callRaw("any.Service", "Any", [request]));
     equal((await call).code, Code.INTERNAL);
     const { streamId, type } = (await wire.peer.receive())!;
     equal(type, FrameType.Request);
@@ -600,13 +600,13 @@ for (const [name, part] of misbehaving) {
     equal((await failure(client.service(TestService).nothing({}))).code, Code.UNAVAILABLE);
     closing.resolve(null);
     client.close();
-    await client.closed;
+    await client.finished;
   });
 }
 
 Deno.test("a call on a closed client leaves no timer", async () => {
   await using wire = await WireBed.open();
   wire.client.close();
-  await wire.client.closed;
+  await wire.client.finished;
   equal((await failure(wire.service.nothing({}, { timeoutMs: 60_000 }))).code, Code.CANCELLED);
 });

@@ -9,7 +9,7 @@ import {
   Metadata,
   type MethodKind,
   serve,
-  type ServeSettings,
+  type ServeOptions,
   type ServiceDescriptor,
 } from "@ttrpc/ttrpc";
 import { deepEqual, equal, notEqual, ok, rejects } from "node:assert/strict";
@@ -64,7 +64,7 @@ function answerOf(kind: MethodKind): unknown {
 }
 
 /** A server whose handlers have one signature, and a client. */
-async function serving(handlers: Record<string, AnyHandler>, settings: ServeSettings = {}) {
+async function serving(handlers: Record<string, AnyHandler>, settings: ServeOptions = {}) {
   const [near, far] = createConnectionPair();
   const server = serve(
     { ...settings, connection: far },
@@ -75,7 +75,7 @@ async function serving(handlers: Record<string, AnyHandler>, settings: ServeSett
     client,
     async [Symbol.asyncDispose]() {
       client.close();
-      await client.closed;
+      await client.finished;
       await server.finished;
     },
   };

@@ -1,7 +1,7 @@
 // What has arrived is delivered to handlers, although the client has closed, or an answer could not
 // be written: requests that are behind it in the socket, and the messages of uploads.
 
-import { Code, connect, RpcError, serve, type Server, type ServeSettings } from "@ttrpc/ttrpc/core";
+import { Code, connect, RpcError, serve, type ServeOptions, type Server } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { aborted } from "./fixture.ts";
 import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
@@ -23,7 +23,7 @@ class Heard {
   readonly errors: unknown[] = [];
 
   /** Serves one connection, or what comes in at a listener. */
-  serve(where: Parameters<typeof serve>[0], settings: ServeSettings = {}): Server {
+  serve(where: Parameters<typeof serve>[0], settings: ServeOptions = {}): Server {
     const onError = (error: unknown) => void this.errors.push(error);
     const take = async (requests: AsyncIterable<Uint8Array>, signal: AbortSignal) => {
       const messages: string[] = [];
@@ -64,7 +64,7 @@ function messageFrames(streamId: number): Uint8Array[] {
 }
 
 /** A server on a scripted connection whose answer to a first request cannot be written. */
-async function broken(heard: Heard, settings: ServeSettings) {
+async function broken(heard: Heard, settings: ServeOptions) {
   const connection = new Controlled();
   const server = heard.serve({ connection }, settings);
   const error = new Deno.errors.BrokenPipe("nobody reads");
@@ -176,7 +176,7 @@ testEverywhere("what a client of ours has sent before close() reaches handlers",
     await until(() => held.written > 0 && held.written === client.stats().bytesSent, "all is sent");
     client.close();
     for (const error of await Promise.all(calls)) equal(error.code, Code.CANCELLED);
-    await soon(client.closed, "closed");
+    await soon(client.finished, "closed");
     await until(() => heard.unary.length === numbers.length, "the requests");
     deepEqual(heard.unary, numbers);
     await soon(server.shutdown(), "the shutdown");

@@ -107,7 +107,7 @@ async function deliver(place: Place, ending: Ending, interceptors: Interceptor[]
   ok(end instanceof RpcError, String(end));
   deepEqual([end.code, end.rawMessage], [Code.NOT_FOUND, "no more"]);
 
-  await soon(client.closed, "closed");
+  await soon(client.finished, "closed");
   equal(closed.length, 1);
   lost.push(errorOf(service.one(X)));
   for (const error of [...await Promise.all(lost), closed[0]]) {

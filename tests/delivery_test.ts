@@ -58,7 +58,7 @@ class ControlledBed implements AsyncDisposable {
 
   /** Checks that the end was told once, as it was. */
   async checkEnd(): Promise<void> {
-    await soon(this.client.closed, "closed");
+    await soon(this.client.finished, "closed");
     equal(this.closed.length, 1);
     this.check(this.closed[0]);
     equal(this.conn.closed, true);
@@ -168,7 +168,7 @@ for (const [variant, options] of Object.entries(VARIANTS)) {
     deepEqual([error.code, error.rawMessage], [Code.PERMISSION_DENIED, "not yours"]);
     await soon(stopped, "the end of the producer");
     bed.conn.end();
-    await soon(bed.client.closed, "closed");
+    await soon(bed.client.finished, "closed");
     equal(bed.closed.length, 1);
   });
 
@@ -243,7 +243,7 @@ Deno.test("messages that nobody has taken yet outlast the end of the connection"
   bed.conn.deliver(...numberFrames(1)); // more than may wait while the connection is well
   bed.conn.end();
   bed.check(await soon(call, "the call that was not sent"));
-  await soon(bed.client.closed, "closed");
+  await soon(bed.client.finished, "closed");
   equal(bed.closed.length, 1);
   const [texts, error] = await readAll(stream);
   deepEqual(texts, NUMBERS);

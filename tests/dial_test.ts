@@ -31,7 +31,7 @@ function watched(): ByteConnection & { closed: boolean; peer: ByteConnection } {
   return conn;
 }
 
-/** A dialler that waits until it is told what to do, and counts how often it was asked. */
+/** A dialer that waits until it is told what to do, and counts how often it was asked. */
 function waiting(name?: string) {
   const attempts: (PromiseWithResolvers<ByteConnection> & { signal: AbortSignal })[] = [];
   const dial = (signal: AbortSignal): Promise<ByteConnection> => {
@@ -39,12 +39,12 @@ function waiting(name?: string) {
     attempts.push({ ...attempt, signal });
     return attempt.promise;
   };
-  return { attempts, dialler: name === undefined ? { dial } : { dial, name } };
+  return { attempts, dialer: name === undefined ? { dial } : { dial, name } };
 }
 
 for (const transport of TRANSPORTS) {
   for (const [how, interceptors] of Object.entries(INTERCEPTORS)) {
-    Deno.test(`a dialler's connection carries calls of all kinds, over ${transport}, ${how}`, async () => {
+    Deno.test(`a dialer's connection carries calls of all kinds, over ${transport}, ${how}`, async () => {
       await using place = new Place(transport);
       await place.serve();
       let dialled = 0;
@@ -68,7 +68,7 @@ for (const transport of TRANSPORTS) {
   }
 }
 
-Deno.test("a dialler may do something on the connection before it gives it away", async () => {
+Deno.test("a dialer may do something on the connection before it gives it away", async () => {
   using socket = new SocketFolder();
   await using server = new TestBed();
   const listener = Deno.listen({ transport: "unix", path: socket.path });
@@ -103,7 +103,7 @@ Deno.test("a dialler may do something on the connection before it gives it away"
 const { ConnectionRefused, ConnectionReset, NotFound, PermissionDenied, TimedOut, WouldBlock } =
   Deno.errors;
 
-/** What a dialler may reject with, and what connect() makes of it. */
+/** What a dialer may reject with, and what connect() makes of it. */
 const FAILURES: Readonly<
   Record<string, [reason: unknown, code: Code, again: boolean, text: RegExp]>
 > = {
@@ -132,7 +132,7 @@ const FAILURES: Readonly<
 };
 
 for (const [what, [reason, code, again, text]] of Object.entries(FAILURES)) {
-  Deno.test(`connect() tells of ${what} that a dialler rejects with`, async () => {
+  Deno.test(`connect() tells of ${what} that a dialer rejects with`, async () => {
     for (const name of [undefined, "the machine"]) {
       const dial = () => Promise.reject(reason);
       const error = await connect({ dial, name }).catch((error) => error);
@@ -145,7 +145,7 @@ for (const [what, [reason, code, again, text]] of Object.entries(FAILURES)) {
     }
   });
 
-  Deno.test(`connect() tells of ${what} that a dialler throws at once`, async () => {
+  Deno.test(`connect() tells of ${what} that a dialer throws at once`, async () => {
     const dial = (): Promise<ByteConnection> => {
       throw reason;
     };
@@ -168,7 +168,7 @@ for (const [what, [reason, code, again, text]] of Object.entries(FAILURES)) {
   });
 }
 
-Deno.test("connect() passes on that Deno does not allow what a dialler does", async () => {
+Deno.test("connect() passes on that Deno does not allow what a dialer does", async () => {
   const reason = new Deno.errors.NotCapable("Requires net access");
   await rejects(connect({ dial: () => Promise.reject(reason) }, { waitForReady: true }), reason);
 });
@@ -176,9 +176,9 @@ Deno.test("connect() passes on that Deno does not allow what a dialler does", as
 for (const waitForReady of [false, true]) {
   const how = waitForReady ? "with waitForReady" : "without waitForReady";
 
-  Deno.test(`a dialler that never settles is left at the timeout, ${how}`, async () => {
-    const { attempts, dialler } = waiting("the machine");
-    await rejects(connect(dialler, { timeoutMs: 15, waitForReady }), {
+  Deno.test(`a dialer that never settles is left at the timeout, ${how}`, async () => {
+    const { attempts, dialer } = waiting("the machine");
+    await rejects(connect(dialer, { connectTimeoutMs: 15, waitForReady }), {
       code: Code.DEADLINE_EXCEEDED,
       rawMessage: /^cannot connect to the machine: /,
     });
@@ -190,11 +190,11 @@ for (const waitForReady of [false, true]) {
     await until(() => late.closed);
   });
 
-  Deno.test(`a dialler that never settles is left when the signal is aborted, ${how}`, async () => {
-    const { attempts, dialler } = waiting("the machine");
+  Deno.test(`a dialer that never settles is left when the signal is aborted, ${how}`, async () => {
+    const { attempts, dialer } = waiting("the machine");
     const controller = new AbortController();
     const connecting = rejects(
-      connect(dialler, { signal: controller.signal, waitForReady, timeoutMs: 1e6 }),
+      connect(dialer, { signal: controller.signal, waitForReady, connectTimeoutMs: 1e6 }),
       { code: Code.CANCELLED, rawMessage: /^cannot connect to the machine: .*changed my mind/ },
     );
     await until(() => attempts.length === 1);
@@ -206,20 +206,20 @@ for (const waitForReady of [false, true]) {
     await until(() => late.closed);
   });
 
-  Deno.test(`a dialler that rejects after it was left does no harm, ${how}`, async () => {
-    const { attempts, dialler } = waiting();
-    await rejects(connect(dialler, { timeoutMs: 5, waitForReady }), {
+  Deno.test(`a dialer that rejects after it was left does no harm, ${how}`, async () => {
+    const { attempts, dialer } = waiting();
+    await rejects(connect(dialer, { connectTimeoutMs: 5, waitForReady }), {
       code: Code.DEADLINE_EXCEEDED,
     });
     attempts[0]!.reject(new Error("nobody hears of this"));
   });
 
-  Deno.test(`a dialler is not asked when there is no time, or nobody who wants it, ${how}`, async () => {
-    const { attempts, dialler } = waiting();
-    await rejects(connect(dialler, { timeoutMs: 0, waitForReady }), {
+  Deno.test(`a dialer is not asked when there is no time, or nobody who wants it, ${how}`, async () => {
+    const { attempts, dialer } = waiting();
+    await rejects(connect(dialer, { connectTimeoutMs: 0, waitForReady }), {
       code: Code.DEADLINE_EXCEEDED,
     });
-    await rejects(connect(dialler, { signal: AbortSignal.abort(), waitForReady }), {
+    await rejects(connect(dialer, { signal: AbortSignal.abort(), waitForReady }), {
       code: Code.CANCELLED,
     });
     equal(attempts.length, 0);
@@ -227,20 +227,23 @@ for (const waitForReady of [false, true]) {
 }
 
 for (const nothing of [undefined, null, {}, "unix:/run/x.sock", 5, { read() {}, write() {} }]) {
-  Deno.test(`connect() refuses ${Deno.inspect(nothing)} from a dialler`, async () => {
+  Deno.test(`connect() refuses ${Deno.inspect(nothing)} from a dialer`, async () => {
     for (const waitForReady of [false, true]) {
       const dial = () => Promise.resolve(nothing as unknown as ByteConnection);
-      await rejects(connect({ dial, name: "the machine" }, { waitForReady, timeoutMs: 1e6 }), {
-        name: "TypeError",
-        message: /the machine.*connection/,
-      });
+      await rejects(
+        connect({ dial, name: "the machine" }, { waitForReady, connectTimeoutMs: 1e6 }),
+        {
+          name: "TypeError",
+          message: /the machine.*connection/,
+        },
+      );
       const atOnce = (() => nothing) as unknown as typeof dial;
       await rejects(connect({ dial: atOnce }, { waitForReady }), { name: "TypeError" });
     }
   });
 }
 
-Deno.test("connect() refuses a dialler that is none", async () => {
+Deno.test("connect() refuses a dialer that is none", async () => {
   for (const dial of [undefined, null, "unix:/run/x.sock", {}]) {
     await rejects(
       connect({ dial } as unknown as { dial: () => Promise<ByteConnection> }),
@@ -249,7 +252,7 @@ Deno.test("connect() refuses a dialler that is none", async () => {
   }
 });
 
-Deno.test("a dialler's connection that is returned and not promised is taken, too", async () => {
+Deno.test("a dialer's connection that is returned and not promised is taken, too", async () => {
   const [near, far] = createConnectionPair();
   await using _server = serve(
     { connection: far },
@@ -260,7 +263,7 @@ Deno.test("a dialler's connection that is returned and not promised is taken, to
   await client.service(TestService).nothing({});
 });
 
-Deno.test("a dialler is called as a method of its object", async () => {
+Deno.test("a dialer is called as a method of its object", async () => {
   await using place = new Place("memory");
   await place.serve();
   class Machine {
@@ -281,9 +284,9 @@ Deno.test("a dialler is called as a method of its object", async () => {
 });
 
 Deno.test("a connection outlasts the signal and the timeout with which it was dialled", async () => {
-  const { attempts, dialler } = waiting();
+  const { attempts, dialer } = waiting();
   const controller = new AbortController();
-  const connecting = connect(dialler, { signal: controller.signal, timeoutMs: 20 });
+  const connecting = connect(dialer, { signal: controller.signal, connectTimeoutMs: 20 });
   await until(() => attempts.length === 1);
   const [near, far] = createConnectionPair();
   await using _server = serve(

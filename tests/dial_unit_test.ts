@@ -3,7 +3,7 @@
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import type { ParsedAddress } from "../address.ts";
 import type { ByteConnection } from "../transport.ts";
-import { dial, type Dialler, type DialOptions, isDialler, open } from "../net/dial.ts";
+import { dial, type Dialer, type DialOptions, isDialer, open } from "../net/dial.ts";
 import { Code, RpcError } from "../status.ts";
 import { Timers } from "../async/timer.ts";
 import { CountedSignal } from "./counted_signal.ts";
@@ -27,7 +27,7 @@ class Bench implements Disposable {
   }
 
   dial(options: DialOptions = {}, name: string | undefined = "x.sock"): Promise<ByteConnection> {
-    const dialler: Dialler = {
+    const dialer: Dialer = {
       name,
       dial: (signal) => {
         this.dialled.push(this.clock.now - this.#start);
@@ -37,7 +37,7 @@ class Bench implements Disposable {
         return answer instanceof Error ? Promise.reject(answer) : Promise.resolve(answer);
       },
     };
-    const conn = dial(dialler, options, new Timers());
+    const conn = dial(dialer, options, new Timers());
     conn.catch(() => {});
     return conn;
   }
@@ -51,17 +51,17 @@ const CONN = new ScriptedConnection();
 const NOT_FOUND = new Deno.errors.NotFound("no such file");
 const BUSY = new Deno.errors.WouldBlock("busy");
 
-Deno.test("isDialler() tells diallers from addresses", () => {
-  for (const dialler of [{ dial: () => {} }, { dial() {}, name: "x" }]) ok(isDialler(dialler));
+Deno.test("isDialer() tells dialers from addresses", () => {
+  for (const dialer of [{ dial: () => {} }, { dial() {}, name: "x" }]) ok(isDialer(dialer));
   for (const other of [undefined, null, "x", 5, {}, { dial: 5 }, { path: "x" }, () => {}]) {
-    equal(isDialler(other), false);
+    equal(isDialer(other), false);
   }
 });
 
 Deno.test("dial() returns the connection, and leaves no timer and no listener", async () => {
   using bench = new Bench(CONN);
   const counted = new CountedSignal();
-  equal(await bench.dial({ timeoutMs: 50, signal: counted.signal }), CONN);
+  equal(await bench.dial({ connectTimeoutMs: 50, signal: counted.signal }), CONN);
   equal(bench.signals[0]!.aborted, false);
   deepEqual(bench.clock.delays, []);
   equal(counted.listeners, 0);
@@ -70,14 +70,14 @@ Deno.test("dial() returns the connection, and leaves no timer and no listener", 
 
 Deno.test("dial() does not abort its signal later on", async () => {
   using bench = new Bench(CONN);
-  await bench.dial({ timeoutMs: 50 });
+  await bench.dial({ connectTimeoutMs: 50 });
   await bench.clock.pass(100);
   equal(bench.signals[0]!.aborted, false);
 });
 
-Deno.test("a dialler whose listener throws when the time is up harms nobody", async () => {
+Deno.test("a dialer whose listener throws when the time is up harms nobody", async () => {
   using bench = new Bench("nothing");
-  const late = bench.dial({ timeoutMs: 50 });
+  const late = bench.dial({ connectTimeoutMs: 50 });
   let called = false;
   bench.signals[0]!.addEventListener("abort", () => {
     called = true;
@@ -128,7 +128,7 @@ Deno.test("dial() refuses what is no connection", async () => {
 
 Deno.test("dial() refuses options that make no sense", async () => {
   using bench = new Bench(CONN);
-  await rejects(bench.dial({ timeoutMs: NaN }), RangeError);
+  await rejects(bench.dial({ connectTimeoutMs: NaN }), RangeError);
   await rejects(bench.dial({ signal: {} as AbortSignal }), {
     name: "TypeError",
     message: "Cannot use what was given as a signal: it is not an AbortSignal",
@@ -187,7 +187,7 @@ Deno.test("dial() without waitForReady waits for a server that is busy only, and
 
 Deno.test("dial() ends after its time, and says what came of the last try", async () => {
   using bench = new Bench(NOT_FOUND);
-  const conn = bench.dial({ waitForReady: true, timeoutMs: 100 });
+  const conn = bench.dial({ waitForReady: true, connectTimeoutMs: 100 });
   await bench.clock.pass(99);
   equal(await isSettled(conn), false);
   await bench.clock.pass(1);
@@ -203,7 +203,7 @@ Deno.test("dial() ends after its time, and says what came of the last try", asyn
 Deno.test("dial() without time does not dial", async () => {
   for (const timeoutMs of [0, -5]) {
     using bench = new Bench(CONN);
-    await rejects(bench.dial({ timeoutMs }), ({ code, cause, rawMessage }) => {
+    await rejects(bench.dial({ connectTimeoutMs: timeoutMs }), ({ code, cause, rawMessage }) => {
       equal(code, Code.DEADLINE_EXCEEDED);
       equal(rawMessage, "cannot connect to x.sock: out of time");
       equal(cause.name, "TimeoutError");
@@ -216,7 +216,7 @@ Deno.test("dial() without time does not dial", async () => {
 
 Deno.test("dial() with little time dials", async () => {
   using bench = new Bench(CONN);
-  equal(await bench.dial({ timeoutMs: 1 }), CONN);
+  equal(await bench.dial({ connectTimeoutMs: 1 }), CONN);
 });
 
 Deno.test("dial() has a name for a server that has none", async () => {
@@ -228,7 +228,7 @@ Deno.test("dial() has a name for a server that has none", async () => {
 Deno.test("dial() with a signal that is aborted does not dial", async () => {
   using bench = new Bench(CONN);
   const reason = new Error("enough");
-  await rejects(bench.dial({ signal: AbortSignal.abort(reason), timeoutMs: 50 }), {
+  await rejects(bench.dial({ signal: AbortSignal.abort(reason), connectTimeoutMs: 50 }), {
     code: Code.CANCELLED,
     rawMessage: "cannot connect to x.sock: the caller gave up: enough",
     cause: reason,
@@ -240,7 +240,7 @@ Deno.test("dial() with a signal that is aborted does not dial", async () => {
 Deno.test("dial() leaves an attempt that does not settle, at its time and by its signal", async () => {
   using bench = new Bench("nothing");
   const { signal, controller } = new CountedSignal();
-  const [late, left] = [bench.dial({ timeoutMs: 50 }), bench.dial({ signal })];
+  const [late, left] = [bench.dial({ connectTimeoutMs: 50 }), bench.dial({ signal })];
   await bench.clock.pass(50);
   await rejects(late, { code: Code.DEADLINE_EXCEEDED });
   equal(await isSettled(left), false);
@@ -278,14 +278,14 @@ Deno.test("attempts that have failed do not listen to the signal any more", asyn
       removeEventListener.apply(signal, given);
     };
   };
-  const dialler = {
+  const dialer = {
     dial: (signal: AbortSignal) => {
       if (attempts++ === 0) watch(signal);
       equal(listeners, 1);
       return attempts < 5 ? Promise.reject(NOT_FOUND) : Promise.resolve(CONN);
     },
   };
-  const conn = dial(dialler, { waitForReady: true }, new Timers());
+  const conn = dial(dialer, { waitForReady: true }, new Timers());
   await clock.pass(1_000);
   equal(await conn, CONN);
   equal(listeners, 0);
@@ -331,7 +331,7 @@ Deno.test("what else comes of an attempt that was left concerns nobody", async (
   }
 });
 
-Deno.test("what a dialler throws at once is what it rejects with", async () => {
+Deno.test("what a dialer throws at once is what it rejects with", async () => {
   const conn = dial(
     {
       dial: () => {

@@ -160,7 +160,7 @@ export const ENDINGS: Readonly<Record<string, () => Promise<unknown>>> = {
     await soon();
     client.unref();
   },
-  "whose client was let go of while its dialler does not answer": async () => {
+  "whose client was let go of while its dialer does not answer": async () => {
     const server = start();
     let dialled = 0;
     const dial = () =>
@@ -202,9 +202,9 @@ export const ENDINGS: Readonly<Record<string, () => Promise<unknown>>> = {
   },
   "that has connected before its timeout": async () => {
     const server = start();
-    const client = await connect({ path }, { timeoutMs: FAR, waitForReady: true });
+    const client = await connect({ path }, { connectTimeoutMs: FAR, waitForReady: true });
     client.close();
-    await connect({ path: `${path}.missing` }, { timeoutMs: FAR }).catch(() => {});
+    await connect({ path: `${path}.missing` }, { connectTimeoutMs: FAR }).catch(() => {});
     await server.shutdown();
   },
   "whose server was shut down before the timeout of that": async () => {

@@ -110,5 +110,5 @@ Deno.test("a client that was let go of, and is held again, keeps its process", a
   client.ref();
   await client.service(TestService).nothing({}, { timeoutMs: 60_000 });
   client.close();
-  await client.closed;
+  await client.finished;
 });

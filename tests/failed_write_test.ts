@@ -6,7 +6,7 @@ import {
   Code,
   connect,
   type ConnectOptions,
-  type Dialler,
+  type Dialer,
   RpcError,
 } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
@@ -64,7 +64,7 @@ for (const [variant, options] of [["", {}], [" with interceptors", { interceptor
       [Symbol.iterator]: () => ({ next: () => ({ done: ++asked > 3, value: X }) }),
     };
     const calls = [service.one(X), service.down(X).next(), service.up(messages)];
-    calls.push(service.both(messages).next(), client.call("test.Bytes", "One", X));
+    calls.push(service.both(messages).next(), client.callRaw("test.Bytes", "One", X));
     for (const call of calls) {
       check(await soon(errorOf(call), "a new call"), Code.UNAVAILABLE, error, lost);
     }
@@ -118,7 +118,7 @@ Deno.test("deadlines and signals end calls that wait after a failed write", asyn
   equal((await soon(aborted, "the aborted call") as RpcError).code, Code.CANCELLED);
   equal((await soon(timed, "the timed call") as RpcError).code, Code.DEADLINE_EXCEEDED);
   conn.end();
-  await soon(client.closed, "closed");
+  await soon(client.finished, "closed");
 });
 
 Deno.test("close() ends a connection that is only read any more", async () => {
@@ -127,7 +127,7 @@ Deno.test("close() ends a connection that is only read any more", async () => {
   const { conn, client, stream } = bed;
   client.close();
   equal((await soon(errorOf(stream.next()), "the stream") as RpcError).code, Code.CANCELLED);
-  await soon(client.closed, "closed");
+  await soon(client.finished, "closed");
   equal(conn.closed, true);
   equal(closed.length, 1);
 });
@@ -136,7 +136,7 @@ Deno.test("a connection that neither takes nor brings anything comes to an end",
   await using bed = await broken();
   const { client, stream, error, lost } = bed;
   check(await soon(errorOf(stream.next()), "the stream"), Code.UNAVAILABLE, error, lost);
-  await soon(client.closed, "closed");
+  await soon(client.finished, "closed");
 });
 
 Deno.test("the producer of an upload is not asked for more once a write has failed", async () => {
@@ -188,7 +188,7 @@ Deno.test("whole frames before a reset in the middle of one are delivered", asyn
     const text = write ? /nobody reads/ : /reset by the peer/;
     check(await soon(two, "the call without an answer"), Code.UNAVAILABLE, cause, text);
     check(await soon(errorOf(stream.next()), "the stream"), Code.UNAVAILABLE, cause, text);
-    await soon(client.closed, "closed");
+    await soon(client.finished, "closed");
     equal(closed.length, 1);
     check(closed[0], Code.UNAVAILABLE, cause, text);
   }
@@ -197,7 +197,7 @@ Deno.test("whole frames before a reset in the middle of one are delivered", asyn
 /** A client that dials scripted connections. */
 async function dialled(options: ConnectOptions = {}) {
   const conns: Controlled[] = [];
-  const dialler: Dialler = {
+  const dialer: Dialer = {
     name: "the test",
     dial: () => {
       conns.push(new Controlled());
@@ -205,7 +205,7 @@ async function dialled(options: ConnectOptions = {}) {
     },
   };
   const closed: (RpcError | undefined)[] = [];
-  const client = await connect(dialler, {
+  const client = await connect(dialer, {
     reconnect: { initialDelayMs: 1 },
     onClose: (error) => void closed.push(error),
     ...options,

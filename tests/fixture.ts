@@ -7,9 +7,9 @@ import {
   type Router,
   RpcError,
   serve,
+  type ServeAddress,
   type ServeOptions,
   type Server,
-  type ServeSettings,
   type ServiceClient,
   type ServiceHandlers,
 } from "@ttrpc/ttrpc";
@@ -97,7 +97,7 @@ export class TestBed implements AsyncDisposable {
   /** What the server's `onError` heard. */
   readonly errors: unknown[] = [];
 
-  constructor(handlers: Partial<TestHandlers> = {}, settings: ServeSettings = {}) {
+  constructor(handlers: Partial<TestHandlers> = {}, settings: ServeOptions = {}) {
     this.path = this.#socket.path;
     this.server = serve(
       { onError: (error) => void this.errors.push(error), ...settings, path: this.path },
@@ -127,8 +127,8 @@ export class TestBed implements AsyncDisposable {
 export function serveOn(
   socket: SocketFolder,
   routes: (router: Router) => unknown,
-  settings: ServeSettings = {},
+  settings: ServeOptions = {},
 ): Server {
-  const options: ServeOptions = { ...settings, path: socket.path };
+  const options: ServeOptions & ServeAddress = { ...settings, path: socket.path };
   return serve(options, routes);
 }

@@ -159,7 +159,7 @@ testEverywhere(
       match(error.message, /with 1 call in flight: the peer has not finished a frame in 100 ms/);
       return true;
     });
-    await client.closed;
+    await client.finished;
     listener.close();
   },
 );

@@ -34,7 +34,7 @@ testEverywhere(
         onClose: (error) => void ends.push(error),
       });
       for (let i = 0; i < calls; i++) await client.service(Bytes).one(X);
-      await soon(client.closed, "the end of the connection");
+      await soon(client.finished, "the end of the connection");
       ok(performance.now() - start >= 19);
       equal(ends.length, 1);
       equal(ends[0], undefined);
@@ -54,7 +54,7 @@ testEverywhere("a call in flight is no idleness, however long it takes", async (
   equal(server.stats().connections, 1);
   gate.resolve();
   equal((await call).length, 1);
-  await soon(client.closed, "the end of the connection");
+  await soon(client.finished, "the end of the connection");
   await server.shutdown();
 });
 
@@ -88,5 +88,5 @@ testEverywhere("a server with an idle time shuts down at once", async (place) =>
   const client = await connect(await place.dial());
   await client.service(Bytes).one(X);
   await soon(server.shutdown(), "the shutdown");
-  await client.closed;
+  await client.finished;
 });

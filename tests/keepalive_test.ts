@@ -312,7 +312,7 @@ for (const how of ["reads nothing more", "reads, and says nothing more"]) {
       match(reason.message, why);
     }
     match(String(await closed.promise), why);
-    await client.closed;
+    await client.finished;
     await reading;
   });
 }
@@ -335,7 +335,7 @@ Deno.test("a server that has never answered a ping keeps its client, however lon
   await peer.respond(1, { payload: X });
   deepEqual(await call, X);
   client.close();
-  await client.closed;
+  await client.finished;
 });
 
 Deno.test("a server ends the calls of a client that has answered a ping, and then nothing", async () => {

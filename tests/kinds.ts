@@ -56,8 +56,8 @@ export function rawCallOf(
   const none = new Uint8Array(0);
   const request = kind === "unary" || kind === "server_streaming" ? none : [none];
   return kind === "unary" || kind === "client_streaming"
-    ? client.call(TestService.typeName, method, request, options)
-    : all(client.stream(TestService.typeName, method, request, options));
+    ? client.callRaw(TestService.typeName, method, request, options)
+    : all(client.streamRaw(TestService.typeName, method, request, options));
 }
 
 /** Takes all messages, and does not say that no more are wanted when one fails. */

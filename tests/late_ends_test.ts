@@ -88,7 +88,7 @@ function serveGated() {
 Deno.test("a refused call whose interceptors wait is answered before its connection is shut down", async () => {
   const { near, gate, server } = serveGated();
   await using client = await connect(near);
-  const answer = rejects(client.call("no.Such", "Method", new Uint8Array(0)), {
+  const answer = rejects(client.callRaw("no.Such", "Method", new Uint8Array(0)), {
     code: Code.UNIMPLEMENTED,
   });
   await gate.reached;

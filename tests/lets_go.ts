@@ -122,10 +122,10 @@ async function calls(client: Client, kind: MethodKind, method: string, end: End,
     const request = kind === "unary" || kind === "server_streaming" ? bytes : messages;
     const name = `${method} ${kind}`;
     if (kind === "unary" || kind === "client_streaming") {
-      const response = kept.track("promises", client.call("S", name, request, options));
+      const response = kept.track("promises", client.callRaw("S", name, request, options));
       return { controller, done: response };
     }
-    const stream = kept.track("streams", client.stream("S", name, request, options));
+    const stream = kept.track("streams", client.streamRaw("S", name, request, options));
     const done = end === "return" || end === "nobody looks" ? undefined : Array.fromAsync(stream);
     return { controller, stream, done };
   });
@@ -191,8 +191,8 @@ async function scene(
   });
   if (held) {
     conn.hold();
-    client.call("S", "answer unary", new Uint8Array(1)).catch(() => {});
-    client.call("S", "answer unary", new Uint8Array(400_000)).catch(() => {});
+    client.callRaw("S", "answer unary", new Uint8Array(1)).catch(() => {});
+    client.callRaw("S", "answer unary", new Uint8Array(400_000)).catch(() => {});
     await soon();
   } else conn.close();
   if (gone) {
@@ -200,7 +200,7 @@ async function scene(
     await until(() => client.stats().connections === 0);
   }
   if (gone && !waitForReady) {
-    await client.call("S", "answer unary", new Uint8Array(1)).catch(() => {});
+    await client.callRaw("S", "answer unary", new Uint8Array(1)).catch(() => {});
   }
   return {
     client,
@@ -208,7 +208,7 @@ async function scene(
     close: async () => {
       conn.release();
       client.close();
-      await client.closed;
+      await client.finished;
       server.close();
       await server.finished;
       socket[Symbol.dispose]();

@@ -1,4 +1,4 @@
-import { connect, serve, type ServeOptions } from "@ttrpc/ttrpc";
+import { connect, serve, type ServeAddress, type ServeOptions } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { Greeter } from "../gen/greeter/v1/greeter_pb.ts";
 import { SocketFolder } from "./fixture.ts";
@@ -189,7 +189,7 @@ for (
     ["a listener that is none", { listener: undefined }],
     ["a signal that is none", { path: "x", signal: {} }],
     ["a bad limit", { path: "x", limits: { concurrentCalls: 0 } }],
-  ] as unknown as [string, ServeOptions][]
+  ] as unknown as [string, ServeOptions & ServeAddress][]
 ) {
   Deno.test(`serve() refuses ${name} at once`, () => {
     throws(() => serve(options, routes), (error) => {

@@ -196,7 +196,7 @@ Deno.test("an entry of logger() says as JSON what went wrong", async () => {
   const value = new Uint8Array([1]);
   const details = [{ typeUrl: "x/Y", value }];
   await rejects(service.fail({ code: 5, message: "no such task", details }));
-  await rejects(client.call("no.Such", "Do", new Uint8Array(0)), { code: Code.UNIMPLEMENTED });
+  await rejects(client.callRaw("no.Such", "Do", new Uint8Array(0)), { code: Code.UNIMPLEMENTED });
   const entries = log.map((entry) => JSON.parse(JSON.stringify(entry)));
   deepEqual(entries.map(({ code }) => code), [Code.UNKNOWN, Code.NOT_FOUND, Code.UNIMPLEMENTED]);
   for (const [at, text] of ["a bug", "no such task", "service no.Such"].entries()) {

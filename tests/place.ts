@@ -8,8 +8,8 @@ import {
   type ConnectOptions,
   createConnectionPair,
   serve,
+  type ServeOptions,
   type Server,
-  type ServeSettings,
 } from "@ttrpc/ttrpc";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { SocketFolder, type TestHandlers, testHandlers } from "./fixture.ts";
@@ -48,7 +48,7 @@ export class Place implements AsyncDisposable {
   /** Starts a server, and waits until it listens. */
   async serve(
     handlers: Partial<TestHandlers> = {},
-    settings: ServeSettings = {},
+    settings: ServeOptions = {},
   ): Promise<Server> {
     const options = { onError: (error: unknown) => void this.errors.push(error), ...settings };
     this.#server = serve(

@@ -64,7 +64,7 @@ for (const [variant, options] of Object.entries(VARIANTS)) {
     await until(() => client.stats().queuedBytes >= QUEUE, "a full queue");
     server.close();
     await soon(server.finished, "the server's end");
-    await soon(client.closed, "the client's end");
+    await soon(client.finished, "the client's end");
     equal(closed.length, 1);
     equal(closed[0]?.code, Code.UNAVAILABLE);
     const { connections, callsInFlight, bytesReceived } = client.stats();
@@ -100,7 +100,7 @@ testEverywhere(
     await until(() => client.stats().queuedBytes >= QUEUE, "a full queue");
     server.close();
     await soon(server.finished, "the server's end");
-    await soon(client.closed, "the client's end");
+    await soon(client.finished, "the client's end");
     equal(told, 1);
     equal((await soon(stream.next(), "a message")).done, false);
     await stream.return();

@@ -126,7 +126,7 @@ Deno.test("close() ends calls that wait for a connection, and the waiting", asyn
   const call = rejects(client.service(TestService).nothing({}), { code: Code.CANCELLED });
   client.close();
   await call;
-  await client.closed;
+  await client.finished;
   await rejects(client.service(TestService).nothing({}), { code: Code.CANCELLED });
 });
 
@@ -141,7 +141,7 @@ Deno.test("close() during the pause before an attempt ends at once", async () =>
   const call = rejects(client.service(TestService).nothing({}), { code: Code.CANCELLED });
   client.close();
   await call;
-  await client.closed;
+  await client.finished;
 });
 
 Deno.test("a server that accepts and dies is called after pauses that grow", async () => {
@@ -259,7 +259,7 @@ Deno.test("a client without reconnect does not reconnect", async () => {
   const first = start(socket.path);
   const client = await connect({ path: socket.path });
   await stop(first, client);
-  await client.closed;
+  await client.finished;
   await using _second = start(socket.path);
   await rejects(client.service(TestService).nothing({}), { code: Code.UNAVAILABLE });
 });

@@ -82,6 +82,18 @@ for (const transport of TRANSPORTS) {
     });
   }
 
+  Deno.test(`connectTimeoutMs bounds each attempt, also those after the first, over ${transport}`, async () => {
+    await using bed = await Bed.open(transport, { waitForReady: true, connectTimeoutMs: 30 });
+    await callOf("unary", bed.service);
+    await bed.place.stop();
+    await rejects(callOf("unary", bed.service), {
+      code: Code.DEADLINE_EXCEEDED,
+      message: /cannot connect to the machine/,
+    });
+    await bed.place.serve();
+    await callOf("unary", bed.service);
+  });
+
   Deno.test(`a client dials once for all calls that wait, over ${transport}`, async () => {
     await using bed = await Bed.open(transport, { waitForReady: true });
     await bed.place.stop();
@@ -103,7 +115,7 @@ for (const transport of TRANSPORTS) {
   });
 }
 
-Deno.test("a call's deadline and signal end its wait for a dialler, and not the dialling", async () => {
+Deno.test("a call's deadline and signal end its wait for a dialer, and not the dialling", async () => {
   await using bed = await Bed.open("memory");
   await bed.place.stop();
   const gate = Promise.withResolvers<void>();
@@ -144,7 +156,7 @@ Deno.test("close() while a client dials ends its calls, and closes what comes of
     await until(() => bed.dialled === 2);
     bed.client.close();
     await Promise.all(calls);
-    await bed.client.closed; // although the dialler has not answered
+    await bed.client.finished; // although the dialer has not answered
     equal(bed.signals[1]!.aborted, true);
     const [near, far] = createConnectionPair();
     late.resolve(near);
@@ -165,11 +177,11 @@ Deno.test("close() while a client waits to dial again ends its calls, and the wa
   await soon();
   bed.client.close();
   await Promise.all(calls);
-  await bed.client.closed;
+  await bed.client.finished;
   equal(bed.dialled, 2);
 });
 
-Deno.test("close() while a dialler does not heed its signal ends the client all the same", async () => {
+Deno.test("close() while a dialer does not heed its signal ends the client all the same", async () => {
   await using bed = await Bed.open("memory", { waitForReady: true });
   await bed.place.stop();
   bed.dial = () => new Promise(() => {});
@@ -177,7 +189,7 @@ Deno.test("close() while a dialler does not heed its signal ends the client all 
   await until(() => bed.dialled === 2);
   bed.client.close();
   await call;
-  await bed.client.closed;
+  await bed.client.finished;
 });
 
 /** What an attempt may come to, and how the calls end that wait for it. */
@@ -198,7 +210,7 @@ const FAILURES: Readonly<Record<string, [dial: () => Promise<ByteConnection>, co
 for (const [what, [dial, code]] of Object.entries(FAILURES)) {
   for (const waitForReady of [false, true]) {
     const how = waitForReady ? "with waitForReady" : "without waitForReady";
-    Deno.test(`calls for which a dialler ${what} fail, and later ones do not, ${how}`, async () => {
+    Deno.test(`calls for which a dialer ${what} fail, and later ones do not, ${how}`, async () => {
       for (const interceptors of Object.values(INTERCEPTORS)) {
         await using bed = await Bed.open("memory", { waitForReady, interceptors });
         await bed.place.stop();
@@ -222,7 +234,7 @@ for (const [what, [dial, code]] of Object.entries(FAILURES)) {
   }
 }
 
-Deno.test("calls for which a dialler returns no connection fail, and later ones do not", async () => {
+Deno.test("calls for which a dialer returns no connection fail, and later ones do not", async () => {
   for (const nothing of [undefined, null, {}, "unix:/run/x.sock"]) {
     await using bed = await Bed.open("memory");
     await bed.place.stop();
@@ -239,7 +251,7 @@ Deno.test("calls for which a dialler returns no connection fail, and later ones 
   }
 });
 
-Deno.test("with waitForReady, calls outlast what a dialler says is not yet", async () => {
+Deno.test("with waitForReady, calls outlast what a dialer says is not yet", async () => {
   for (
     const reason of [
       new RpcError(Code.UNAVAILABLE, "booting"),
@@ -261,7 +273,7 @@ Deno.test("with waitForReady, calls outlast what a dialler says is not yet", asy
 Deno.test("without reconnect, a client does not dial again", async () => {
   await using bed = await Bed.open("memory", { reconnect: false });
   await bed.place.stop();
-  await bed.client.closed;
+  await bed.client.finished;
   await bed.place.serve();
   for (const kind of KINDS) {
     await rejects(callOf(kind, bed.service), { code: Code.UNAVAILABLE });
@@ -269,7 +281,7 @@ Deno.test("without reconnect, a client does not dial again", async () => {
   equal(bed.dialled, 1);
 });
 
-Deno.test("a lost connection of a dialler is told by its name, to calls and to onClose", async () => {
+Deno.test("a lost connection of a dialer is told by its name, to calls and to onClose", async () => {
   const text = "connection to the machine lost with 1 call in flight: the server closed it";
   const heard: (string | undefined)[] = [];
   await using bed = await Bed.open("memory", {

@@ -1,6 +1,6 @@
 // Calls that a server refuses end as others do while its interceptors still think about them.
 
-import type { Interceptor, Server, ServeSettings } from "@ttrpc/ttrpc";
+import type { Interceptor, ServeOptions, Server } from "@ttrpc/ttrpc";
 import { type LogEntry, logger } from "@ttrpc/ttrpc/logger";
 import { deepEqual, equal } from "node:assert/strict";
 import { decodeResponse } from "../wire/envelope.ts";
@@ -24,7 +24,7 @@ class Bed implements AsyncDisposable {
     this.place = new Place(transport);
   }
 
-  static async open(transport: Transport, settings: ServeSettings = {}): Promise<Bed> {
+  static async open(transport: Transport, settings: ServeOptions = {}): Promise<Bed> {
     const bed = new Bed(transport);
     const slow: Interceptor = (next) => async (request) => {
       if (request.message !== undefined) return await next(request);

@@ -5,7 +5,7 @@ import {
   type Interceptor,
   Metadata,
   RpcError,
-  type ServeSettings,
+  type ServeOptions,
 } from "@ttrpc/ttrpc";
 import { type LogEntry, logger } from "@ttrpc/ttrpc/logger";
 import { deepEqual, equal, ok } from "node:assert/strict";
@@ -110,7 +110,7 @@ async function refusing(transport: Transport, refusal: Refusal, interceptors: In
   const gate = Promise.withResolvers<void>();
   const place = new Place(transport);
   const limits = { messageBytes: 1_000, concurrentCalls: 2 };
-  const settings: ServeSettings = { limits, interceptors };
+  const settings: ServeOptions = { limits, interceptors };
   const server = await place.serve(handlersThat(() => gate.promise), settings);
   const peer = new RawPeer(await place.open() as Deno.Conn);
   if (refusal.while) {

@@ -43,7 +43,7 @@ for (const transport of TRANSPORTS) {
       ? `tcp://127.0.0.1:${addr.port}`
       : addr?.transport === "unix"
       ? `unix:${place.path}`
-      : "a dialler";
+      : "a dialer";
     equal(client.address, address);
     for (const kind of KINDS) {
       await callOf(kind, client.service(TestService));
@@ -114,10 +114,10 @@ for (const transport of TRANSPORTS) {
     await place.serve({}, { interceptors: [far.interceptor] });
     const client = await place.connect({ interceptors: [near.interceptor] });
     const bytes = toBinary(EchoRequestSchema, create(EchoRequestSchema, { text: "1234567" }));
-    const reply = await client.call(TestService.typeName, "Echo", bytes);
+    const reply = await client.callRaw(TestService.typeName, "Echo", bytes);
     deepEqual(near.sizes, [bytes.length, reply.length]);
     deepEqual(far.sizes, [reply.length, bytes.length]);
-    const stream = client.stream(TestService.typeName, METHODS.bidi_streaming, [bytes, bytes]);
+    const stream = client.streamRaw(TestService.typeName, METHODS.bidi_streaming, [bytes, bytes]);
     equal((await Array.fromAsync(stream)).length, 2);
     deepEqual(near.sizes, [2 * bytes.length, 2 * reply.length]);
   });

@@ -36,7 +36,7 @@ for (const transport of TRANSPORTS) {
     equal(seen.length, 6);
     for (const { signal, kind } of seen) equal(signal!.aborted, false, kind);
     client.close();
-    await client.closed;
+    await client.finished;
     for (const { signal, kind } of seen) equal(signal!.aborted, false, kind);
   });
 

@@ -229,7 +229,7 @@ testEverywhere(
     await down;
     equal(gate.entered, 1);
     equal(server.stats().heldBytes, 0);
-    await client.closed;
+    await client.finished;
   },
 );
 
@@ -355,7 +355,7 @@ testEverywhere("refused calls hold what interceptors hear of them", async (place
   );
   const client = await connect(await place.dial());
   const metadata = { key: "x".repeat(10_000) };
-  const refused = client.call("no.Such", "Method", X, { metadata }).catch((error) => error.code);
+  const refused = client.callRaw("no.Such", "Method", X, { metadata }).catch((error) => error.code);
   await until(() => gate.entered === 1, "the interceptor");
   ok(server.stats().heldBytes >= 20_000, `${server.stats().heldBytes} bytes are held`);
   gate.open();

@@ -106,7 +106,7 @@ testEverywhere("a server closes a connection more than it takes, and tells", asy
   const clients = [await connect(await place.dial()), await connect(await place.dial())];
   await until(() => server.stats().connections === 2, "the connections");
   const more = await connect(await place.dial());
-  await more.closed;
+  await more.finished;
   equal(
     (errors[0] as Error).message,
     "Cannot take another connection: there are 2, which is the most that limits.connections allows",

@@ -14,7 +14,7 @@ import { Metadata } from "../metadata.ts";
 import { Code, RpcError } from "../status.ts";
 import { aborted, TestBed, type TestHandlers } from "./fixture.ts";
 import { RawPeer, requestData } from "./raw_peer.ts";
-import type { ServeSettings } from "../server.ts";
+import type { ServeOptions } from "../server.ts";
 
 const LIMIT = 4 << 20;
 
@@ -27,7 +27,7 @@ class WireBed implements AsyncDisposable {
     this.peer = peer;
   }
 
-  static async open(handlers: Partial<TestHandlers> = {}, settings: ServeSettings = {}) {
+  static async open(handlers: Partial<TestHandlers> = {}, settings: ServeOptions = {}) {
     const bed = new TestBed(handlers, settings);
     return new WireBed(bed, await RawPeer.connect(bed.path));
   }

@@ -77,7 +77,7 @@ testEverywhere("shutdown() tells idle clients at once, and they see no error", a
   const [near, far] = createConnectionPair(); // whose client never closes
   const slow = serve({ connection: far }, () => {}).shutdown().then(() => "the other");
   equal(await Promise.race([slow, shutdown(server).then(() => "this one")]), "this one");
-  for (const client of clients) await soon(client.closed, "closed");
+  for (const client of clients) await soon(client.finished, "closed");
   deepEqual(closed, clients.map(() => undefined));
   near.close();
   await slow;

@@ -51,7 +51,7 @@ function open(
     /** Waits until all has ended, as it should. */
     async ended() {
       await soon(server.finished, "the server's end");
-      for (const client of clients) await soon(client.closed, "the client's end");
+      for (const client of clients) await soon(client.finished, "the client's end");
       deepEqual(server.stats().callsFailed, {});
       deepEqual(errors, []);
     },

@@ -8,7 +8,7 @@ import {
   type ConnectOptions,
   RpcError,
   serve,
-  type ServeSettings,
+  type ServeOptions,
 } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { allRounds, shutdownRounds, startClients } from "./faults/shutdown_rounds.ts";
@@ -52,7 +52,7 @@ async function caller(client: Client, kind: number): Promise<number> {
 async function inTheMiddle(
   place: Place,
   after: number,
-  settings: ServeSettings,
+  settings: ServeOptions,
   options: ConnectOptions,
 ): Promise<void> {
   const busy = Promise.withResolvers<void>();
@@ -110,7 +110,7 @@ for (const [variant, interceptors] of [["", []], [", with interceptors", [pass]]
 }
 
 /** A server whose calls never end by themselves. */
-function endless(place: Place, settings: ServeSettings = {}) {
+function endless(place: Place, settings: ServeOptions = {}) {
   const signals: AbortSignal[] = [];
   const ended = async (signal: AbortSignal) => {
     signals.push(signal);
@@ -178,7 +178,7 @@ for (const force of ["at once", "later"] as const) {
       deepEqual([error.code, error.rawMessage], [Code.UNAVAILABLE, "server is shutting down"]);
     }
     for (const signal of signals) ok(signal.aborted);
-    for (const client of clients) await soon(client.closed, "closed");
+    for (const client of clients) await soon(client.finished, "closed");
     await turn(); // producers find out that they have been stopped
   });
 }

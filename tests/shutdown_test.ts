@@ -59,7 +59,7 @@ Deno.test("shutdown() closes idle connections at once", async () => {
   const client = await bed.connect({ onClose: (error) => void closed.push(error) });
   await client.service(TestService).nothing({});
   await bed.server.shutdown();
-  await client.closed;
+  await client.finished;
   deepEqual(closed, [undefined]);
 });
 
@@ -200,7 +200,7 @@ Deno.test("disposing of a server waits for its calls", async () => {
     const client = await connect({ path: socket.path });
     await client.service(TestService).nothing({});
     client.close();
-    await client.closed;
+    await client.finished;
   }
   equal(done, true);
 });

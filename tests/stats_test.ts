@@ -16,7 +16,7 @@ Deno.test("stats() count calls and bytes alike on both sides", async () => {
   await service.nothing({});
   await rejects(service.fail({ code: 5, message: "" }));
   await rejects(service.fail({ code: 5, message: "" }));
-  await rejects(client.call("no.Such", "Method", new Uint8Array(0)));
+  await rejects(client.callRaw("no.Such", "Method", new Uint8Array(0)));
   const slow = service.sleep({});
   await service.nothing({});
   const near = client.stats();
@@ -43,7 +43,7 @@ Deno.test("stats() count calls and bytes alike on both sides", async () => {
   gate.resolve();
   await slow;
   client.close();
-  await client.closed;
+  await client.finished;
   const over = client.stats();
   deepEqual([over.connections, over.callsInFlight, over.openStreams], [0, 0, 0]);
   ok(over.bytesReceived > near.bytesReceived && over.bytesSent === near.bytesSent);
@@ -72,6 +72,6 @@ Deno.test("createConnectionPair() carries calls of all kinds and sizes within a 
   equal((await service.echo({ payload: new Uint8Array(3_000_000) })).payload.length, 3_000_000);
   equal((await Array.fromAsync(service.count({ count: 100 }))).length, 100);
   client.close();
-  await client.closed;
+  await client.finished;
   await server.finished;
 });

@@ -543,17 +543,17 @@ Deno.test("a deadline passes through a proxy to a stream two hops away", async (
   ok(reason instanceof DOMException && reason.name === "TimeoutError");
 });
 
-Deno.test("client.stream() and client.call() move the bytes of streams", async () => {
+Deno.test("client.streamRaw() and client.callRaw() move the bytes of streams", async () => {
   await using bed = new TestBed();
   const client = await bed.connect();
   const service = "ttrpc.test.v1.TestService";
   const three = new Uint8Array([8, 3]);
-  const counted = await Array.fromAsync(client.stream(service, "Count", three));
+  const counted = await Array.fromAsync(client.streamRaw(service, "Count", three));
   deepEqual(counted.map((bytes) => [...bytes]), [[], [8, 1], [8, 2]]);
-  deepEqual([...await client.call(service, "Sum", counted)], [8, 3]);
-  deepEqual([...await client.call(service, "Sum", [])], []);
+  deepEqual([...await client.callRaw(service, "Sum", counted)], [8, 3]);
+  deepEqual([...await client.callRaw(service, "Sum", [])], []);
   const chat = await Array.fromAsync(
-    client.stream(service, "Chat", [new Uint8Array([18, 1, 120])]),
+    client.streamRaw(service, "Chat", [new Uint8Array([18, 1, 120])]),
   );
   deepEqual(chat.map((bytes) => [...bytes]), [[18, 1, 120]]);
 });

@@ -7,7 +7,7 @@ import {
   Metadata,
   RpcError,
   serve,
-  type ServeSettings,
+  type ServeOptions,
 } from "@ttrpc/ttrpc";
 import { retry } from "@ttrpc/ttrpc/retry";
 import { deepEqual, equal, rejects } from "node:assert/strict";
@@ -43,7 +43,7 @@ for (const transport of TRANSPORTS) {
       const client = await place.connect();
       given.unshift(refusing);
       for (const kind of KINDS) await callOf(kind, client.service(TestService));
-      await rejects(client.call("no.Such", "Method", new Uint8Array(0)), {
+      await rejects(client.callRaw("no.Such", "Method", new Uint8Array(0)), {
         code: Code.UNIMPLEMENTED,
       });
       await server.shutdown();
@@ -177,7 +177,7 @@ Deno.test("options that are changed after connect() and serve() change neither",
   for (const transport of TRANSPORTS) {
     await using place = new Place(transport);
     const heard: string[] = [];
-    const settings: ServeSettings = {
+    const settings: ServeOptions = {
       limits: { messageBytes: 1_000, concurrentCalls: 10 },
       onError: () => void heard.push("error"),
     };

@@ -57,7 +57,7 @@ Deno.test("what a caller or a handler has sent is still his, however long", asyn
     for (const bytes of [payload, reply.payload, again]) deepEqual(bytes, payload);
     const encoded = toBinary(EchoRequestSchema, create(EchoRequestSchema, { payload }));
     const copy = encoded.slice();
-    const raw = await client.call(TestService.typeName, "Echo", encoded);
+    const raw = await client.callRaw(TestService.typeName, "Echo", encoded);
     deepEqual(encoded, copy);
     ok(raw.length > payload.length);
   }
@@ -167,7 +167,7 @@ Deno.test("an onError or an onClose that throws harms nobody", async () => {
   await rejects(client.service(TestService).nothing({}), /the logger is broken/);
   await client.service(TestService).echo({});
   client.close();
-  await client.closed;
+  await client.finished;
 });
 
 Deno.test("the deadline reaches the handler, and what is left of it goes on to the next server", async () => {

@@ -63,7 +63,7 @@ Deno.test(`of three processes that start on one stale socket exactly one wins, $
     deepEqual(said.toSorted(), ["AddrInUse", "AddrInUse", "won"], `round ${round}`);
     const client = await connect({ path });
     client.close();
-    await client.closed;
+    await client.finished;
     await Promise.all(starters.map((starter) => starter.tell("")));
     equal(isSocket(path), false);
   }

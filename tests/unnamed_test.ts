@@ -33,13 +33,13 @@ async function inFlight(wrap: (conn: ByteConnection) => ByteConnection = (conn) 
     /** How the calls have ended, and one that is made after it. */
     async outcomes(): Promise<RpcError[]> {
       const ended = await Promise.all(calls);
-      await client.closed;
+      await client.finished;
       const later = await client.service(TestService).nothing({}).catch((error) => error);
       return [...ended as RpcError[], later];
     },
     async [Symbol.asyncDispose]() {
       client.close();
-      await client.closed;
+      await client.finished;
       server.close();
       await server.finished;
     },
@@ -117,7 +117,7 @@ Deno.test("a server calls a connection without an address the connection, too", 
   check(bed.errors);
 });
 
-Deno.test("a connection of a dialler without a name is said to be to a dialler", async () => {
+Deno.test("a connection of a dialer without a name is said to be to a dialer", async () => {
   const ends: ByteConnection[] = [];
   const dial = () => {
     const [near, far] = createConnectionPair();
@@ -125,10 +125,10 @@ Deno.test("a connection of a dialler without a name is said to be to a dialler",
     return Promise.resolve(near);
   };
   const client = await connect({ dial });
-  equal(client.address, "a dialler");
+  equal(client.address, "a dialer");
   ends[0]!.close();
-  await client.closed;
+  await client.finished;
   const error = await client.service(TestService).nothing({}).catch((error) => error);
   equal(error.code, Code.UNAVAILABLE);
-  match(error.rawMessage, /a dialler/);
+  match(error.rawMessage, /a dialer/);
 });

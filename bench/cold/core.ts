@@ -2,6 +2,6 @@ import { connect } from "@ttrpc/ttrpc/core";
 
 const [path = "", , request = ""] = Deno.args;
 const client = await connect({ path });
-await client.call("ttrpc.bench.v1.BenchService", "Echo", Uint8Array.fromHex(request));
+await client.callRaw("ttrpc.bench.v1.BenchService", "Echo", Uint8Array.fromHex(request));
 console.log(Deno.memoryUsage().rss);
 Deno.exit();

@@ -26,7 +26,7 @@ await runPeer({
     const service = client.service(Echo);
     const payload = payloadOf(plan);
     const echo = way === "raw"
-      ? () => client.call("bench.Echo", "Echo", payload)
+      ? () => client.callRaw("bench.Echo", "Echo", payload)
       : () => service.echo(payload);
     return {
       async call(tally) {

@@ -258,7 +258,7 @@ Deno.test("cli: tap survives that the server is not there, and goes, and comes b
     await tap.printed(new RegExp(`${round}:3 --> \\S+/Sleep`));
     server.close();
     await rejects(asleep, /UNAVAILABLE/);
-    await client.closed;
+    await client.finished;
     await server.finished;
     await tap.printed(new RegExp(`${round}: closed, 1 call in flight`));
   }

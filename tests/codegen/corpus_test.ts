@@ -2,7 +2,8 @@
 
 import type { DescMessage, DescService } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
-import { connect, type MethodKind, serve, type TypedService } from "@ttrpc/ttrpc";
+import { connect, type MethodKind, serve } from "@ttrpc/ttrpc";
+import type { TypedService } from "@ttrpc/ttrpc/types";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { generate } from "../../codegen/generate.ts";
 import { SocketFolder } from "../fixture.ts";

@@ -19,7 +19,7 @@ async function specifiers(parameter: string, name = "shop/v1/shop_ttrpc.ts"): Pr
 
 Deno.test("without options everything is where buf puts it, and imports end in .ts", async () => {
   const expected = [
-    "@ttrpc/ttrpc",
+    "@ttrpc/ttrpc/types",
     "../../money/currency_pb.ts",
     "../../money/money_pb.ts",
     "../../other/deep/er/money_pb.ts",
@@ -33,7 +33,7 @@ Deno.test("import_extension says how imports of other generated files end", asyn
   equal((await specifiers("import_extension=js"))[4], "./shop_pb.js");
   equal((await specifiers("import_extension=none"))[4], "./shop_pb");
   deepEqual(await specifiers("import_extension=js", "well_known_ttrpc.ts"), [
-    "@ttrpc/ttrpc",
+    "@ttrpc/ttrpc/types",
     "./well_known_pb.js",
     "@bufbuild/protobuf/wkt",
   ]);

@@ -5,13 +5,13 @@ import type {
   CallOptions,
   Client,
   HandlerContext,
-  MessageInitShape,
   Messages,
   MessageStream,
   Router,
   ServiceClient,
   ServiceHandlers,
 } from "@ttrpc/ttrpc";
+import type { MessageInitShape } from "@ttrpc/ttrpc/types";
 import { equal } from "node:assert/strict";
 import type { Greeter as BareCollisions } from "./gen/collisions_pb.ts";
 import type {

@@ -179,7 +179,7 @@ shimTest(
       // The shim may be gone before it has answered, and then it says nothing.
       fails(Code.UNAVAILABLE, /Task\/Shutdown: UNAVAILABLE/)(error);
     }
-    await client.closed;
+    await client.finished;
     equal(closings.length, 1);
     await rejects(task.connect({ id: shim.id }), fails(Code.UNAVAILABLE, /Task\/Connect/));
     await shim.exited();
@@ -198,7 +198,7 @@ shimTest(
     };
     const lost = /UNAVAILABLE: connection to .* lost with 1 call in flight/;
     await Promise.all([rejects(task.wait({ id }), fails(Code.UNAVAILABLE, lost)), kill()]);
-    await client.closed;
+    await client.finished;
     equal(closings.length, 1);
     fails(Code.UNAVAILABLE, lost)(closings[0]);
   },

@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { CallOptions, Client, TypedService } from "@ttrpc/ttrpc";
+import type { CallOptions, Client } from "@ttrpc/ttrpc";
+import type { TypedService } from "@ttrpc/ttrpc/types";
 import {
   create,
   createFileRegistry,

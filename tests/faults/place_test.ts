@@ -62,7 +62,7 @@ Deno.test("a server whose folder is removed keeps its connections, and ends in o
   });
   await server.shutdown();
   deepEqual(errors, []);
-  await client.closed;
+  await client.finished;
 
   // The place can be taken again.
   Deno.mkdirSync(folder);

@@ -158,7 +158,7 @@ Deno.test("a connection cut at any byte fails its call with UNAVAILABLE, and los
         equal(error.code, Code.UNAVAILABLE, `${where}: ${error.message}`);
         match(error.message, /TestService\/\w+: UNAVAILABLE: .*test\.sock/, where);
       }
-      await client.closed;
+      await client.finished;
       equal(closed.length, 1, where);
       ok(closed[0] instanceof RpcError, where);
       equal(client.stats().callsInFlight, 0);
@@ -213,7 +213,7 @@ for (const line of ["up", "down"] as const) {
       place.proxy[line].stall();
       const call = service.sleep({ milliseconds: 3_600_000n });
       await rejects(call, { code: Code.UNAVAILABLE, message: /nothing for 30 ms after a ping/ });
-      await client.closed;
+      await client.finished;
       place.proxy[line].resume();
       await answersOthers(place.bed);
     });

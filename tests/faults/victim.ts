@@ -43,7 +43,7 @@ export class Victim implements AsyncDisposable {
   async report(): Promise<Report> {
     // Long enough for a machine that is busy with other tests, and a Deno whose cache is empty.
     const timeoutMs = 60_000;
-    await using client = await connect({ path: this.path }, { timeoutMs });
+    await using client = await connect({ path: this.path }, { connectTimeoutMs: timeoutMs });
     const { text } = await client.service(TestService).echo({ text: "report" }, { timeoutMs });
     return JSON.parse(text);
   }

@@ -200,7 +200,7 @@ export const clients: Target = {
       if (outcome.status === "fulfilled") continue;
       ok(outcome.reason instanceof RpcError, String(outcome.reason));
     }
-    await Promise.all([checked, played, client.closed]);
+    await Promise.all([checked, played, client.finished]);
     await unread.return();
     equal(closed.length, 1);
     if (closed[0] !== undefined) checkEnd(closed[0]);

@@ -173,9 +173,9 @@ goTest("our client hears of unknown methods of every streaming kind", async () =
   const { typeName } = TestService;
   const none = new Uint8Array(0);
   const unknown = { code: Code.UNIMPLEMENTED, rawMessage: "method Missing" };
-  await rejects(Array.fromAsync(client.stream(typeName, "Missing", none)), unknown);
-  await rejects(Array.fromAsync(client.stream(typeName, "Missing", new Line())), unknown);
-  await rejects(client.call(typeName, "Missing", new Line()), unknown);
+  await rejects(Array.fromAsync(client.streamRaw(typeName, "Missing", none)), unknown);
+  await rejects(Array.fromAsync(client.streamRaw(typeName, "Missing", new Line())), unknown);
+  await rejects(client.callRaw(typeName, "Missing", new Line()), unknown);
   await alive(client);
 });
 

@@ -196,7 +196,7 @@ goTest("our client survives that Go hangs up on a reply over 4 MiB", async () =>
   const other = rejects(sleep({ milliseconds: BigInt(A_MINUTE) }), { code: Code.UNAVAILABLE });
   await rejects(produce({ length: LONGEST_PRODUCT + 1 }), { code: Code.UNAVAILABLE });
   await other;
-  await client.closed;
+  await client.finished;
 });
 
 goTest("our client with a lower limit refuses a reply, and goes on", async () => {
@@ -218,18 +218,18 @@ goTest("our client sends and gets empty messages", async () => {
   equal(text, "");
   equal((await client.service(Greeter).sayHello({})).message, "Hello ");
   const none = new Uint8Array(0);
-  deepEqual(await client.call(TestService.typeName, "Nothing", none), none);
+  deepEqual(await client.callRaw(TestService.typeName, "Nothing", none), none);
 });
 
 goTest("our client hears of an unknown service or method", async () => {
   await using go = await GoServer.start();
   await using client = await connect({ path: go.address });
   const none = new Uint8Array(0);
-  await rejects(client.call("no.such.Service", "Echo", none), {
+  await rejects(client.callRaw("no.such.Service", "Echo", none), {
     code: Code.UNIMPLEMENTED,
     rawMessage: "service no.such.Service",
   });
-  await rejects(client.call(TestService.typeName, "Missing", none), {
+  await rejects(client.callRaw(TestService.typeName, "Missing", none), {
     code: Code.UNIMPLEMENTED,
     rawMessage: "method Missing",
   });
@@ -241,7 +241,7 @@ goTest("our client hears that a payload is malformed", async () => {
   await using client = await connect({ path: go.address });
   const malformed = Uint8Array.of(0x0a, 0x7f); // 127 bytes are announced, none come
   await rejects(
-    client.call(TestService.typeName, "Echo", malformed),
+    client.callRaw(TestService.typeName, "Echo", malformed),
     (error: RpcError) => {
       equal(error.code, Code.INTERNAL);
       match(error.rawMessage, /^ttrpc: error unmarshalling payload: /);
@@ -287,7 +287,7 @@ goTest("our client's calls end with UNAVAILABLE when the Go process is killed", 
   go.kill();
   await Promise.all(ends);
   equal((await lost.promise)?.code, Code.UNAVAILABLE);
-  await client.closed;
+  await client.finished;
   await rejects(alive(client), { code: Code.UNAVAILABLE });
 });
 

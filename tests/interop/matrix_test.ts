@@ -353,7 +353,7 @@ function unaryTests(row: Row): void {
     await using client = await connect({ path: server.address });
     const call = client.service(TestService).produce({ length: LONGEST_PRODUCT + 1 });
     await rejects(call, failure(row.longReply));
-    if (row.longReply[0] === Code.UNAVAILABLE) await client.closed;
+    if (row.longReply[0] === Code.UNAVAILABLE) await client.finished;
     else await alive(client);
   });
 
@@ -363,13 +363,16 @@ function unaryTests(row: Row): void {
     equal(payload.length, 0);
     equal(text, "");
     const none = new Uint8Array(0);
-    deepEqual(await client.call(TestService.typeName, "Nothing", none), none);
+    deepEqual(await client.callRaw(TestService.typeName, "Nothing", none), none);
   });
 
   onServer(row, "hears of an unknown service or method", async (_, client) => {
     const none = new Uint8Array(0);
-    await rejects(client.call("no.such.Service", "Echo", none), failure(row.unknownService));
-    await rejects(client.call(TestService.typeName, "Missing", none), failure(row.unknownMethod));
+    await rejects(client.callRaw("no.such.Service", "Echo", none), failure(row.unknownService));
+    await rejects(
+      client.callRaw(TestService.typeName, "Missing", none),
+      failure(row.unknownMethod),
+    );
   });
 
   const { malformed } = row;
@@ -377,7 +380,7 @@ function unaryTests(row: Row): void {
   if (malformed) {
     onServer(row, "hears that a payload is malformed", async (_, client) => {
       const payload = Uint8Array.of(0x0a, 0x7f); // 127 bytes are announced, none come
-      const call = client.call(TestService.typeName, "Echo", payload);
+      const call = client.callRaw(TestService.typeName, "Echo", payload);
       await rejects(call, failure(malformed));
     });
   }
@@ -396,7 +399,7 @@ function unaryTests(row: Row): void {
     await alive(client);
     server.kill();
     await end;
-    await client.closed;
+    await client.finished;
   });
 
   onServer(row, "aborts a call, and the connection works on", async ({ sleep }, client) => {
@@ -505,9 +508,9 @@ function streamTests(row: Row): void {
     const { typeName } = TestService;
     const none = new Uint8Array(0);
     const unknown = failure(row.unknownMethod);
-    await rejects(Array.fromAsync(client.stream(typeName, "Missing", none)), unknown);
-    await rejects(Array.fromAsync(client.stream(typeName, "Missing", new Line())), unknown);
-    await rejects(client.call(typeName, "Missing", new Line()), unknown);
+    await rejects(Array.fromAsync(client.streamRaw(typeName, "Missing", none)), unknown);
+    await rejects(Array.fromAsync(client.streamRaw(typeName, "Missing", new Line())), unknown);
+    await rejects(client.callRaw(typeName, "Missing", new Line()), unknown);
   });
 
   onServer(row, "ends a stream at its deadline", async ({ chat }) => {

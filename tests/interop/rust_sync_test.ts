@@ -13,12 +13,12 @@ rustSync.test("known defect: a payload that its server cannot decode is not answ
   await using server = await rustSync.serve();
   await using client = await connect({ path: server.address });
   const malformed = Uint8Array.of(0x0a, 0x7f); // 127 bytes are announced, none come
-  const call = client.call(TestService.typeName, "Echo", malformed, { timeoutMs: 200 });
+  const call = client.callRaw(TestService.typeName, "Echo", malformed, { timeoutMs: 200 });
   await rejects(call, ({ code }: RpcError) => {
     return code === Code.DEADLINE_EXCEEDED || code === Code.UNAVAILABLE;
   });
   await rejects(alive(client), { code: Code.UNAVAILABLE });
-  await client.closed;
+  await client.finished;
   await using next = await connect({ path: server.address });
   await alive(next);
 });

@@ -1,6 +1,6 @@
 /** Our own server, with all the services that peers call. */
 
-import { type Client, Code, RpcError, serve, type Server, type ServeSettings } from "@ttrpc/ttrpc";
+import { type Client, Code, RpcError, serve, type ServeOptions, type Server } from "@ttrpc/ttrpc";
 import { equal } from "node:assert/strict";
 import { streamingHandlers } from "../../examples/streaming.ts";
 import { Greeter } from "../../gen/greeter/v1/greeter_pb.ts";
@@ -38,7 +38,7 @@ export class OurServer implements AsyncDisposable {
   readonly #socket = new SocketFolder();
 
   /** Starts one, with some handlers of the test service replaced. */
-  constructor(different: Partial<TestHandlers> = {}, settings: ServeSettings = {}) {
+  constructor(different: Partial<TestHandlers> = {}, settings: ServeOptions = {}) {
     this.path = this.#socket.path;
     this.server = serve({ ...settings, path: this.path }, (router) =>
       router

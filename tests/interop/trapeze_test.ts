@@ -21,7 +21,7 @@ trapeze.test("known defect: a handler that panics takes its connection along", a
   const other = rejects(sleep({ milliseconds: 60_000n }), { code: Code.UNAVAILABLE });
   await rejects(echo({ text: "panic" }), { code: Code.UNAVAILABLE });
   await other;
-  await client.closed;
+  await client.finished;
   await using next = await connect({ path: server.address });
   await alive(next);
 });

@@ -64,7 +64,7 @@ async function connections(path: string, count: number): Promise<void> {
     const waiting = index % 2 === 0 ? undefined : service.sleep({ milliseconds: 60_000n });
     client.close();
     await waiting?.catch(() => {});
-    await client.closed;
+    await client.finished;
   });
 }
 

@@ -8,7 +8,7 @@ import type {
   Messages as Messages$,
   MessageStream as MessageStream$,
   TypedService as TypedService$,
-} from "@ttrpc/ttrpc";
+} from "@ttrpc/ttrpc/types";
 import {
   type A_B,
   A_B$ as A_B$$,

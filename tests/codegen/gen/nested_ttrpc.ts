@@ -8,7 +8,7 @@ import type {
   Messages,
   MessageStream,
   TypedService,
-} from "@ttrpc/ttrpc";
+} from "@ttrpc/ttrpc/types";
 import {
   Nested as Nested$,
   type Outer_Middle,

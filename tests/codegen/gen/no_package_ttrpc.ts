@@ -6,7 +6,7 @@ import type {
   HandlerContext,
   MessageInitShape,
   TypedService,
-} from "@ttrpc/ttrpc";
+} from "@ttrpc/ttrpc/types";
 import {
   Bare as Bare$,
   type BareRequest,

@@ -8,7 +8,7 @@ import type {
   Messages as Messages$1,
   MessageStream,
   TypedService as TypedService$1,
-} from "@ttrpc/ttrpc";
+} from "@ttrpc/ttrpc/types";
 import {
   CallOptions as CallOptions$1,
   type Item,

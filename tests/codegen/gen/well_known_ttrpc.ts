@@ -8,7 +8,7 @@ import type {
   Messages,
   MessageStream,
   TypedService,
-} from "@ttrpc/ttrpc";
+} from "@ttrpc/ttrpc/types";
 import { WellKnown as WellKnown$ } from "./well_known_pb.ts";
 import type {
   Any,

@@ -95,7 +95,7 @@ class Play {
       interceptors: interceptors(this.#setting.client, () => {}),
       onClose: (error) => void this.#closes.push(error),
     });
-    void this.#client.closed.then(() => this.#closed = true);
+    void this.#client.finished.then(() => this.#closed = true);
     const { address } = this.#client;
     this.#line = new Line(address === "an open connection" ? undefined : address, this.#models);
   }
@@ -313,7 +313,7 @@ class Play {
   async drop(): Promise<void> {
     this.#client?.close();
     this.#server.close();
-    await this.#client?.closed;
+    await this.#client?.finished;
     await this.#server.finished;
   }
 }

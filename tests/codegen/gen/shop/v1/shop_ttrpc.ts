@@ -8,7 +8,7 @@ import type {
   Messages,
   MessageStream,
   TypedService,
-} from "@ttrpc/ttrpc";
+} from "@ttrpc/ttrpc/types";
 import type { Rate, RateSchema } from "../../money/currency_pb.ts";
 import type { Money, MoneySchema } from "../../money/money_pb.ts";
 import type {
