@@ -57,7 +57,7 @@ Deno.test("deno doc --lint finds nothing in what is generated", async () => {
   const types = ["CallOptions", "HandlerContext", "MessageInitShape<_>", "Messages<_>"];
   const stub = [...types, "MessageStream<_>", "TypedService<_, __>"]
     .map((type) => `export type ${type} = unknown;`).join("");
-  imports["@ttrpc/ttrpc"] = `data:application/typescript,${encodeURIComponent(stub)}`;
+  imports["@ttrpc/ttrpc/types"] = `data:application/typescript,${encodeURIComponent(stub)}`;
   place.write("deno.json", { imports });
   const files = filesIn(`${FOLDER}/gen`);
   for (const [name, text] of files) place.write(name, text);
