@@ -147,11 +147,6 @@ export class FrameDecoder {
     return this.#frames;
   }
 
-  /** How many bytes have come that were not handed out, but for those of a long frame. */
-  get waiting(): number {
-    return this.#end - this.#start;
-  }
-
   /** The length of a long frame under way, with its header, in bytes; zero if there is none. */
   get longFrame(): number {
     return this.#large ? this.#largeLength : 0;
@@ -172,37 +167,10 @@ export class FrameDecoder {
     this.#cut(sink);
   }
 
-  /**
-   * Takes bytes that were read elsewhere.
-   *
-   * @param bytes The bytes. They are copied.
-   * @param sink Receives the frames that are now whole.
-   * @throws {RpcError} As {@linkcode FrameDecoder.push} does.
-   */
-  append(bytes: Uint8Array, sink: FrameSink): void {
-    for (let rest = bytes; rest.length > 0;) {
-      const space = this.space();
-      const part = rest.subarray(0, space.length);
-      space.set(part);
-      this.push(part.length, sink);
-      rest = rest.subarray(part.length);
-    }
-  }
-
-  /**
-   * The frames that have come whole while it is stopped, and will be handed out. Those before the
-   * first one that has not, or is too long.
-   */
-  *ahead(): Generator<Pick<Frame, "streamId" | "type" | "data">> {
-    const buffer = this.#buffer;
-    for (let at = this.#start; this.#end - at >= HEADER_LENGTH;) {
-      const length = readUint32(buffer, at);
-      const whole = HEADER_LENGTH + length;
-      if (length > this.#limit || this.#end - at < whole) return;
-      const data = buffer.subarray(at + HEADER_LENGTH, at + whole);
-      yield { streamId: readUint32(buffer, at + 4), type: buffer[at + 8]!, data };
-      at += whole;
-    }
+  /** Where it stands: bytes of a frame that are still to come, or those of no whole frame yet. */
+  position(): { missing: number; rest: Uint8Array } {
+    const missing = this.#large ? this.#largeLength - this.#largeEnd : this.#skip;
+    return { missing, rest: this.#buffer.subarray(this.#start, this.#end) };
   }
 
   /** The place for the next bytes. Valid until the next {@linkcode FrameDecoder.push}. */
@@ -396,8 +364,14 @@ export function frameDecoderStream(
         throw oversizedError(length, maxLength);
       },
     };
-    for await (const chunk of source) {
-      decoder.append(chunk, sink);
+    for await (let chunk of source) {
+      while (chunk.length > 0) {
+        const space = decoder.space();
+        const part = chunk.subarray(0, space.length);
+        space.set(part);
+        decoder.push(part.length, sink);
+        chunk = chunk.subarray(part.length);
+      }
       yield* frames;
       frames = [];
     }

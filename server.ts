@@ -192,6 +192,7 @@ export class Server implements AsyncDisposable {
       held,
       extension: resolveExtension(options),
       running: 0,
+      telling: 0,
       report: (error, method) => this.#report(error, method),
       disconnected: (connection) => {
         this.#connections.delete(connection);

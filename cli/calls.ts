@@ -88,7 +88,8 @@ export class Calls {
     at: number = performance.now(),
   ): void {
     if (type === FrameType.Ping || type === FrameType.Pong) return; // no call's
-    if (this.#cancelled.has(stream) && type !== FrameType.Request) return;
+    if (type === FrameType.Request) this.#cancelled.delete(stream);
+    if (this.#cancelled.has(stream)) return;
     const { method } = this.#open.get(stream) ?? {};
     const about = { connection: this.#connection, stream, method };
     try {
@@ -137,8 +138,13 @@ export class Calls {
 
   /** Its client gives a call up. What its server still sends is nobody's concern. */
   #cancel(stream: number, data: Uint8Array, at: number): void {
-    const late = decodeResponse(data).status?.code === Code.DEADLINE_EXCEEDED;
-    const code = late ? Code.DEADLINE_EXCEEDED : Code.CANCELLED;
+    let code = Code.CANCELLED;
+    try {
+      const why = decodeResponse(data).status?.code;
+      if (why === Code.DEADLINE_EXCEEDED) code = why;
+    } catch {
+      // It may be anything.
+    }
     const status = { code, message: "given up by the client", details: [] };
     if (this.#open.has(stream)) this.#end("client", stream, status, undefined, at);
     this.#cancelled.add(stream);

@@ -134,7 +134,8 @@ class Replayed {
   async send(frame: Frame): Promise<void> {
     const { streamId, type, flags, data } = frame;
     // A stream that has ended early takes nothing more.
-    if (this.#lost || type !== FrameType.Request && this.#over.has(streamId)) return;
+    if (type === FrameType.Request) this.#over.delete(streamId);
+    if (this.#lost || this.#over.has(streamId)) return;
     this.#calls.frame("client", streamId, type, flags, data);
     if (type === FrameType.Cancel) this.#over.add(streamId);
     try {

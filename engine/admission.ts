@@ -19,8 +19,10 @@ export interface AdmissionHost {
   peerReads(): Promise<boolean | undefined>;
   /** Hands out the frames that came with the one that was kept. */
   resume(): void;
-  /** Reads a little further, as there may be something that makes room. */
-  readAhead(): void;
+  /** Reads a little further while something is waited for. */
+  during(wait: Promise<void>): Promise<void>;
+  /** A peer that has asked is told that this side is there. */
+  stillHere(): void;
   /** Ends the connection because of an error. */
   fail(cause: unknown): void;
 }
@@ -129,10 +131,8 @@ export class Admission {
         take();
         this.#arrival = undefined;
         this.#host.resume();
-      } else if (!this.#role.begins) {
-        this.#host.readAhead();
-        await this.#room();
-      } else if (++hops <= HOPS) await undefined;
+      } else if (!this.#role.begins) await this.#room();
+      else if (++hops <= HOPS) await undefined;
       else {
         await new Promise((resolve) => setImmediate(resolve));
         this.#role.turned();
@@ -173,12 +173,13 @@ export class Admission {
   async #room(): Promise<void> {
     // It may take many looks until there is room, and the peer is asked now and then all the while.
     this.#probe ??= this.#timers.repeat(PROBE_MS, async () => {
+      this.#host.stillHere();
       if (await this.#host.peerReads() === false) this.#host.fail(GONE);
     });
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#wake = resolve;
     const over = this.#host.held.wait(resolve);
-    await promise;
+    await this.#host.during(promise);
     this.#wake = undefined;
     over();
   }

@@ -18,6 +18,7 @@ import { Code, describe, type Status, statusOf } from "../status.ts";
 import type { Stream, StreamHost } from "./stream.ts";
 import { tell } from "../async/tell.ts";
 import { type Timer, type Timers, turnIfDue } from "../async/timer.ts";
+import { ReadAhead } from "./read_ahead.ts";
 import { NO_BYTES } from "../wire/writer.ts";
 import { checkCount, WriteQueue } from "./write_queue.ts";
 
@@ -60,8 +61,6 @@ export interface Role extends FrameSink, Admitting {
 const LINGER_MS = 1_000;
 /** Bytes that are read at once while more waits than should. */
 const AHEAD_BYTES = 1 << 12;
-/** Bytes that are read behind a frame that waits for room. */
-const BEHIND_BYTES = 1 << 14;
 
 /** A connection in either role. */
 export class Connection<Call extends Stream = Stream> implements StreamHost {
@@ -84,6 +83,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   readonly #role: Role;
   readonly #timers: Timers;
   readonly #decoder: FrameDecoder;
+  readonly #reads: ReadAhead;
   readonly #stall: Stall;
   readonly #admission: Admission;
   readonly #keepalive: Keepalive | undefined;
@@ -92,7 +92,6 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   readonly #ended = Promise.withResolvers<void>();
   #closed = false;
   #finishing = false; // what still comes is dropped
-  #ahead: Promise<void> | undefined; // a read that goes on while a frame waits for room
   #inputEnded = false;
   #writeError: { readonly cause: unknown } | undefined;
   #watch: Timer | undefined;
@@ -122,6 +121,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     this.held = new HeldBytes(most, held, limits.messageBytes);
     this.backlog = new Backlog(limits, this.held);
     this.#decoder = new FrameDecoder(limits.messageBytes);
+    this.#reads = new ReadAhead(conn, this.#decoder, this.held, this);
     this.queue = new WriteQueue(conn, (cause) => this.#writeFailed(cause), this.held);
     this.#stall = new Stall(this, timers, role.accepts);
     this.#admission = new Admission(this, role, timers);
@@ -178,7 +178,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
 
   /** Whether it waits for the peer to send something. */
   get reads(): boolean {
-    return this.#frameTimeout.waiting;
+    return this.#frameTimeout.waiting || this.#reads.reading;
   }
 
   /** How many bytes were ever sent. */
@@ -211,78 +211,53 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
         const { longFrame } = this.#decoder;
         if (longFrame > 0) await this.#admission.payFor(longFrame);
         if (this.backlog.full) await this.#pause();
-        if (this.owesReplies) await this.#writable();
+        if (this.owesReplies && this.queue.congested) await this.during(this.#writable());
         this.owesReplies = false;
         if (this.#closed) break;
-        if (this.#ahead) await this.#ahead;
-        else if (!this.#inputEnded) {
-          const space = this.#space();
-          this.#frameTimeout.waiting = true;
-          const length = await this.#conn.read(space);
-          this.#frameTimeout.waiting = false;
-          if (this.#came(length, space)) this.#decoder.push(length, this);
-        }
+        const space = this.#space();
+        this.#frameTimeout.waiting = true;
+        const length = await this.#reads.read(space);
+        this.#frameTimeout.waiting = false;
         if (this.#closed) break;
-        if (this.#inputEnded && !this.#admission.waiting) {
+        this.#role.turned();
+        if (length === null) {
           await this.#endOfInput();
           break;
         }
-        this.#frameTimeout.watch();
+        checkCount("read", length, space.length);
+        this.#bytesIn += length;
+        this.#keepalive?.heard();
+        this.backlog.keep();
+        this.#decoder.push(length, this);
+        if (!this.#closed) this.#frameTimeout.watch();
         const others = turnIfDue(performance.now());
         if (others) await others;
       }
     } catch (cause) {
-      this.#readFailed(cause);
+      if (this.#finishing) this.close();
+      else this.fail(cause);
     }
     this.#read.resolve();
     await this.#ended.promise; // what finishes may still have something to send
   }
 
-  /** Takes note of what was read, and tells whether it is to be decoded. */
-  #came(length: number | null, space: Uint8Array): length is number {
-    if (this.#closed) return false;
-    this.#role.turned();
-    if (length === null) {
-      this.#inputEnded = true;
-      return false;
-    }
-    checkCount("read", length, space.length);
-    this.#bytesIn += length;
+  /** Reads a little further while something is waited for. */
+  during(wait: Promise<void>): Promise<void> {
+    return this.cancels ? this.#reads.during(wait) : wait;
+  }
+
+  heard(): void {
     this.#keepalive?.heard();
-    this.backlog.keep();
-    return true;
   }
 
-  #readFailed(cause: unknown): void {
-    if (this.#finishing) this.close();
-    else this.fail(cause);
+  cancelled(streamId: number, data: Uint8Array): void {
+    this.#role.overtaken(streamId, data);
+    this.readmit();
   }
 
-  /**
-   * Reads a little further although a frame waits for room: a call may be given up meanwhile, which
-   * makes room, or be the one that waits.
-   */
-  readAhead(): void {
-    const left = BEHIND_BYTES - this.#decoder.waiting;
-    if (!this.cancels || this.#ahead || this.#inputEnded || left <= 0 || this.#closed) return;
-    this.#ahead = this.#readAhead(new Uint8Array(Math.min(left, AHEAD_BYTES)));
-  }
-
-  async #readAhead(space: Uint8Array<ArrayBuffer>): Promise<void> {
-    try {
-      const length = await this.#conn.read(space);
-      this.#ahead = undefined;
-      if (!this.#came(length, space)) return;
-      this.#decoder.append(space.subarray(0, length), this);
-      if (!this.#admission.waiting) return;
-      for (const { streamId, type, data } of this.#decoder.ahead()) {
-        if (type === FrameType.Cancel) this.#role.overtaken(streamId, data);
-      }
-      this.readmit();
-      this.readAhead();
-    } catch (cause) {
-      this.#readFailed(cause);
-    }
+  /** The connection is not read for long: a peer that has asked is told that this side is there. */
+  stillHere(): void {
+    this.#keepalive?.stillHere();
   }
 
   async #pause(): Promise<void> {
@@ -291,6 +266,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   }
 
   async #endOfInput(): Promise<void> {
+    this.#inputEnded = true;
     if (this.#finishing) return; // what waits to be sent is sent first
     if (this.#decoder.partial) return this.fail("the peer closed it inside a frame");
     const status = await this.#role.endOfInput();
@@ -333,6 +309,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     this.#closed = true;
     this.#frameTimeout.stop();
     this.#keepalive?.stop();
+    this.#reads.drop();
     this.#admission.drop();
     tell(() => this.#conn.close()); // the peer, or its owner, may have been faster
     this.queue.close();

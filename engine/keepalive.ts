@@ -66,7 +66,7 @@ const PING_BYTES = 8;
  */
 export function resolveExtension(options: ExtensionOptions): ExtensionSettings | undefined {
   const { extensions = true, keepalive } = options;
-  if (keepalive === undefined) return extensions ? { keepalive } : undefined;
+  if (!keepalive) return extensions ? { keepalive: undefined } : undefined;
   if (!extensions) throw new TypeError("Cannot keep alive without extensions: it takes pings");
   const { intervalMs, timeoutMs = TIMEOUT_MS } = keepalive;
   return {
@@ -78,7 +78,7 @@ export function resolveExtension(options: ExtensionOptions): ExtensionSettings |
 }
 
 function checkAboveZero(name: string, ms: number): number {
-  if (checkTime(name, ms) > 0 && ms !== undefined) return ms;
+  if (checkTime(name, ms) > 0 && Number.isFinite(ms)) return ms;
   throw new RangeError(`Cannot use ${name} of ${ms}: it takes a number of milliseconds above zero`);
 }
 
@@ -101,9 +101,13 @@ export class Keepalive implements Expirable {
   readonly #settings: KeepaliveSettings | undefined;
   readonly #deadlines: Deadlines;
   #heardAt = 0; // when the last bytes have come
-  #askedAt: number | undefined; // when a ping was sent, after which nothing has come
+  #askedAt: number | undefined; // when a ping has left, or was found on its way
+  #pingEnd = 0; // of all bytes that are sent, where the ping ends
+  #written = 0; // bytes that had left when that was looked at
   #answers = false; // the peer has answered a ping
-  #pong: Uint8Array | undefined; // waits for room
+  #asks = false; // the peer has sent one
+  #owed: Uint8Array | undefined; // the data of its last one that is not answered
+  #answering = false;
 
   /**
    * @param host The connection.
@@ -135,7 +139,18 @@ export class Keepalive implements Expirable {
   /** A ping or pong has come. */
   frame(type: number, data: Uint8Array): void {
     if (type === FrameType.Pong) this.#answers = true;
-    else if (data.length <= PING_BYTES) this.#answer(data);
+    else if (data.length <= PING_BYTES) {
+      this.#asks = true;
+      this.#owed = data.slice();
+      if (!this.#answering) void this.#answer();
+    }
+  }
+
+  /** Tells a peer that has sent pings that this side is there, although it does not read for now. */
+  stillHere(): void {
+    if (!this.#asks || this.#answering) return;
+    this.#owed ??= NO_BYTES;
+    void this.#answer();
   }
 
   /** Sends no more pings. */
@@ -149,6 +164,7 @@ export class Keepalive implements Expirable {
     const { intervalMs, timeoutMs } = this.#settings!;
     const now = performance.now();
     const heard = this.#heardAt;
+    if (heard <= (this.#askedAt ?? 0)) this.#follow(now);
     const asked = this.#askedAt;
     if (!this.#host.reads) {
       this.#askedAt = undefined;
@@ -167,6 +183,7 @@ export class Keepalive implements Expirable {
 
   /** What has come while this process stood still counts, too. */
   async #lookAgain(asked: number): Promise<void> {
+    await turn(); // which may have begun before
     await turn();
     if (this.#host.closed) return;
     if (this.#heardAt > asked) return this.expire();
@@ -179,8 +196,21 @@ export class Keepalive implements Expirable {
   #ping(): void {
     const { intervalMs, timeoutMs } = this.#settings!;
     this.#send(FrameType.Ping, NO_BYTES);
-    this.#askedAt = performance.now();
-    this.#watch(this.#askedAt + Math.min(intervalMs, timeoutMs));
+    const { queue } = this.#host;
+    const now = this.#askedAt = performance.now();
+    this.#pingEnd = queue.total;
+    this.#written = queue.written;
+    this.#watch(now + Math.min(intervalMs, timeoutMs));
+    void queue.flushed().then(() => {
+      if (this.#askedAt === now && this.#heardAt <= now) this.#follow(performance.now());
+    });
+  }
+
+  /** The time for an answer begins when the ping has left: there may be much before it. */
+  #follow(now: number): void {
+    const { written } = this.#host.queue;
+    if (this.#written < this.#pingEnd && written > this.#written) this.#askedAt = now;
+    this.#written = written;
   }
 
   #watch(deadline: number): void {
@@ -188,16 +218,16 @@ export class Keepalive implements Expirable {
     this.#deadlines.add(this);
   }
 
-  /** A peer that sends many pings and reads nothing has one answer wait, however many it is owed. */
-  #answer(data: Uint8Array): void {
+  /** Pongs leave one by one: a peer that does not read them is owed one, however often it has asked. */
+  async #answer(): Promise<void> {
     const { queue } = this.#host;
-    const waits = this.#pong !== undefined;
-    this.#pong = data.slice();
-    if (waits) return;
-    queue.whenWritable(() => {
-      this.#send(FrameType.Pong, this.#pong!);
-      this.#pong = undefined;
-    });
+    this.#answering = true;
+    for (let data = this.#owed; data && !queue.over; data = this.#owed) {
+      this.#owed = undefined;
+      this.#send(FrameType.Pong, data);
+      await queue.flushed();
+    }
+    this.#answering = false;
   }
 
   #send(type: number, data: Uint8Array): void {

@@ -40,6 +40,8 @@ export interface ServerHost extends ServerKeeper, ConnectionOwner {
   readonly router: Router;
   /** How many handlers run, on all connections. */
   running: number;
+  /** How many interceptors work on refused calls, likewise. */
+  telling: number;
   /** A connection has ended. */
   disconnected(connection: ServerConnection): void;
 }
@@ -58,8 +60,9 @@ export class ServerConnection implements Role, CallHost {
   readonly accepts = true;
   readonly info: ConnectionInfo;
   readonly server: ServerHost;
-  /** Calls that are refused, and of which interceptors have not heard yet. */
+  /** Calls that are refused, and that interceptors are being told of. */
   readonly #refused = new Map<number, ServerCall>();
+  #telling = 0; // how many of these interceptors work on, also when they are over
   /** Settle when these have ended. */
   readonly #refusing = new Set<Promise<void>>();
   readonly #expected: ExpectedReplies;
@@ -160,12 +163,6 @@ export class ServerConnection implements Role, CallHost {
     if (streamId % 2 !== 1) return this.#refuse(streamId, invalid(EVEN_ID));
     if (streamId <= this.#lastId) return this.#refuse(streamId, invalid(USED_ID));
     this.#lastId = streamId;
-    const overtaken = this.#overtaken.get(streamId);
-    if (overtaken) {
-      const { tally } = this.server;
-      tally.start();
-      return tally.end(overtaken.code);
-    }
     let request: Request;
     try {
       request = decodeRequest(data);
@@ -178,6 +175,8 @@ export class ServerConnection implements Role, CallHost {
     }
     const route = this.server.router.find(request.service, request.method);
     const method = typeof route === "string" ? undefined : route.method;
+    const overtaken = this.#overtaken.get(streamId);
+    if (overtaken) return this.#refuse(streamId, overtaken, request, method);
     if (this.#draining) return this.#refuse(streamId, SHUTTING_DOWN, request, method);
     const full = this.#full();
     if (full !== undefined) return this.#refuse(streamId, full, request, method);
@@ -267,17 +266,21 @@ export class ServerConnection implements Role, CallHost {
     } finally {
       // A handler counts until it has settled, be its call over before that.
       const { work } = call;
-      if (handler && call.status !== OK && work) {
-        const settled = () => this.#settled(call);
-        work.then(settled, settled);
-      } else if (handler) this.#settled(call);
+      const settled = () => this.#settled(call, handler !== undefined);
+      if (call.status !== OK && work) work.then(settled, settled);
+      else settled();
     }
   }
 
-  /** A handler has settled: it has no use for anything any more. */
-  #settled(call: ServerCall): void {
-    this.#running--;
-    this.server.running--;
+  /** A handler, or the interceptors of a refused call, have settled: they need nothing any more. */
+  #settled(call: ServerCall, handled: boolean): void {
+    if (handled) {
+      this.#running--;
+      this.server.running--;
+    } else {
+      this.#telling--;
+      this.server.telling--;
+    }
     if (call.status !== OK) call.ignore();
     if (call.heldBytes > 0) this.connection.held.change(-call.heldBytes);
     call.heldBytes = 0;
@@ -320,7 +323,9 @@ export class ServerConnection implements Role, CallHost {
   /** Answers a Request that leads to no call of a handler. */
   #refuse(streamId: number, refusal: Status, request?: Request, method?: Method): void {
     const { router, limits, tally } = this.server;
-    if (!router.refusals || this.#refused.size >= limits.concurrentCalls) {
+    const { concurrentCalls, serverCalls } = limits;
+    const busy = this.#telling >= concurrentCalls || this.server.telling >= serverCalls;
+    if (!router.refusals || busy) {
       tally.start();
       tally.end(refusal.code);
       return this.#sendStatus(streamId, refusal);
@@ -341,7 +346,6 @@ export class ServerConnection implements Role, CallHost {
     call.heldBytes = metadataBytes(request?.metadata);
     held.change(call.heldBytes);
     const forget = () => {
-      held.change(-call.heldBytes);
       this.#refused.delete(key);
       this.#refusing.delete(over.promise);
       over.resolve();
@@ -350,6 +354,8 @@ export class ServerConnection implements Role, CallHost {
     call.attach({ limits, cancels: false, queue, backlog, held, forget });
     call.open(streamId);
     this.#refused.set(key, call);
+    this.#telling++;
+    this.server.telling++;
     void this.#run(call, undefined, undefined);
   }
 
@@ -363,9 +369,7 @@ export class ServerConnection implements Role, CallHost {
     const call = this.connection.streams.get(streamId);
     if (call?.data(flags, data)) return;
     if (!call) {
-      if (this.#refused.has(streamId)) return; // its answer is on its way
-      // A client half-closes beside: it does not know whether a server knows how to cancel.
-      if (this.#overtaken.has(streamId) || streamId === this.#cancelledId) return;
+      if (this.#isOver(streamId)) return;
       this.#sendStatus(streamId, invalid(streamId % 2 === 1 ? NOT_ACTIVE : EVEN_ID));
     } else if (call.method.clientStreaming) {
       this.failCall(call, invalid("data came after the half-close"));
@@ -378,7 +382,13 @@ export class ServerConnection implements Role, CallHost {
     if (type === FrameType.Request) return this.#refuse(streamId, status);
     const call = this.connection.streams.get(streamId);
     if (call) this.failCall(call, status);
-    else if (!this.#refused.has(streamId)) this.#sendStatus(streamId, status);
+    else if (!this.#isOver(streamId)) this.#sendStatus(streamId, status);
+  }
+
+  /** Whether a call needs no answer to what still comes for it: it has one, or its client wants none. */
+  #isOver(streamId: number): boolean {
+    return this.#refused.has(streamId) || this.#overtaken.has(streamId) ||
+      streamId === this.#cancelledId;
   }
 
   /** Finishes the calls of a client that has half-closed but is still there to read. */
@@ -413,7 +423,7 @@ export class ServerConnection implements Role, CallHost {
 
   /** Sends a status, in short if it is too long. There is no limit that keeps it from being sent. */
   #sendStatus(streamId: number, status: Status): void {
-    if (this.connection.closed) return;
+    if (this.connection.closed || this.#overtaken.has(streamId)) return;
     let response: Response = { status, payload: NO_BYTES };
     if (responseLength(response) > this.server.limits.messageBytes) {
       const message = `${status.message.slice(0, 200)}... (shortened)`;

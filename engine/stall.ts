@@ -26,6 +26,8 @@ export interface StallHost {
   readonly closed: boolean;
   /** The calls in flight, by id. */
   readonly streams: ReadonlyMap<number, Stream>;
+  /** A peer that has asked is told that this side is there. */
+  stillHere(): void;
   /** Whether the peer is there to read; `undefined` if that cannot be told. */
   peerReads(): Promise<boolean | undefined>;
 }
@@ -58,6 +60,7 @@ export class Stall {
     backlog.idle(); // from now on counts what is taken
     const relieve = this.#timers.repeat(limits.stallTimeoutMs || Infinity, () => this.#relieve());
     const probe = this.#timers.repeat(PROBE_MS, async () => {
+      this.#host.stillHere();
       // What a peer has sent that is gone is all there will be: no more than a socket holds.
       if (await this.#host.peerReads() === false) backlog.readToEnd();
     });

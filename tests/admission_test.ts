@@ -41,11 +41,11 @@ class Bed implements AdmissionHost, Admitting {
     while (!this.admission.waiting && this.behind.length > 0) this.behind.shift()!();
   }
 
-  ahead = 0;
-
-  readAhead(): void {
-    this.ahead++;
+  during(wait: Promise<void>): Promise<void> {
+    return wait;
   }
+
+  stillHere(): void {}
 
   peerReads(): Promise<boolean | undefined> {
     return Promise.resolve(this.reads);

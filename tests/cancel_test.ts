@@ -395,3 +395,62 @@ Deno.test("a call whose deadline passes while it is under way ends with one code
   await client[Symbol.asyncDispose]();
   await server.finished;
 });
+
+testEverywhere(
+  "calls that are given up make room although much is behind the one that waits",
+  async (place) => {
+    const begun: number[] = [];
+    const one = async ([name]: Uint8Array, { signal }: HandlerContext) => {
+      begun.push(name!);
+      if (name === 1) await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      return X;
+    };
+    const limits = { messageBytes: 64 << 10, heldBytes: 64 << 10 };
+    const server = serveBytes(place, { one }, { limits });
+    const client = await connect(await place.dial());
+    const service = client.service(Bytes);
+    const controller = new AbortController();
+    const first = service.one(new Uint8Array(60_000).fill(1), { signal: controller.signal });
+    await until(() => begun.length === 1, "the first call");
+    const others = [2, 3, 4].map((name) => service.one(new Uint8Array(10_000).fill(name)));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    deepEqual(begun, [1]);
+    controller.abort();
+    await rejects(first, { code: Code.CANCELLED });
+    await soon(Promise.all(others), "the others");
+    deepEqual(begun, [1, 2, 3, 4]);
+    await client[Symbol.asyncDispose]();
+    await server.shutdown();
+  },
+);
+
+testEverywhere(
+  "interceptors of refused calls count until they have settled, though their calls are given up",
+  async (place) => {
+    const gate = Promise.withResolvers<void>();
+    let running = 0;
+    let most = 0;
+    const slow: Interceptor = (next) => async (request) => {
+      most = Math.max(most, ++running);
+      await gate.promise;
+      running--;
+      return await next(request);
+    };
+    const server = serveBytes(place, {}, { interceptors: [slow], limits: { concurrentCalls: 5 } });
+    const client = await connect(await place.dial());
+    for (let i = 0; i < 50; i++) {
+      const controller = new AbortController();
+      const call = client.callRaw("test.Bytes", "Unknown", X, { signal: controller.signal });
+      const failed = rejects(call, RpcError);
+      await turn();
+      controller.abort();
+      await failed;
+    }
+    await rejects(client.callRaw("test.Bytes", "Unknown", X), { code: Code.UNIMPLEMENTED });
+    equal(most, 5);
+    gate.resolve();
+    await until(() => running === 0 && server.stats().heldBytes === 0, "the interceptors");
+    await client[Symbol.asyncDispose]();
+    await server.shutdown();
+  },
+);

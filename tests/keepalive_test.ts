@@ -1,6 +1,6 @@
 // Pings: who is sent one and when, what it means that none is answered, and what a peer is answered.
 
-import { connect, serve, type ServiceHandlers } from "@ttrpc/ttrpc/core";
+import { connect, createConnectionPair, serve, type ServiceHandlers } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok, rejects, throws } from "node:assert/strict";
 import { Deadlines } from "../async/deadlines.ts";
 import { FrameType } from "../framing.ts";
@@ -72,7 +72,7 @@ Deno.test("resolveExtension() fills in the defaults, and checks what it is given
     name: "TypeError",
     message: "Cannot keep alive without extensions: it takes pings",
   });
-  for (const intervalMs of [0, -1, NaN, undefined, "5"] as number[]) {
+  for (const intervalMs of [0, -1, NaN, Infinity, undefined, "5"] as number[]) {
     throws(() => resolveExtension({ keepalive: { intervalMs } }), {
       name: "RangeError",
       message: new RegExp(`keepalive.intervalMs of ${intervalMs}: it takes a number of milli`),
@@ -185,11 +185,51 @@ Deno.test("a ping is answered with its data, if that is not too much", async () 
   for (const length of [0, 1, 8, 9, 1_000]) {
     bed.keepalive.frame(FrameType.Ping, new Uint8Array(length).fill(7));
   }
-  deepEqual(await bed.sent(), [
-    [FrameType.Pong, []],
-    [FrameType.Pong, [7]],
-    [FrameType.Pong, new Array(8).fill(7)],
-  ]);
+  deepEqual(await bed.sent(), [[FrameType.Pong, []]]);
+  await settle();
+  deepEqual(await bed.sent(), [[FrameType.Pong, new Array(8).fill(7)]]); // of those that waited
+});
+
+Deno.test("a side that does not read tells a peer that has asked that it is there, and no other", async () => {
+  using bed = new Bed();
+  bed.keepalive.stillHere();
+  deepEqual(await bed.sent(), []);
+  bed.keepalive.frame(FrameType.Ping, X);
+  deepEqual(await bed.sent(), [[FrameType.Pong, [1]]]);
+  await settle();
+  bed.keepalive.stillHere();
+  deepEqual(await bed.sent(), [[FrameType.Pong, []]]);
+});
+
+Deno.test("the time for an answer begins when the ping has left, however much is before it", async () => {
+  using bed = new Bed();
+  bed.keepalive.start();
+  await bed.pass(1);
+  bed.keepalive.heard();
+  bed.keepalive.frame(FrameType.Pong, X);
+  bed.sink.hold();
+  bed.queue.writer.bytes(new Uint8Array(1 << 18));
+  bed.queue.send(1 << 18);
+  await bed.pass(INTERVAL); // the ping is behind these
+  bed.sink.resume();
+  await bed.pass(TIMEOUT - 1);
+  deepEqual(bed.failures, []);
+  await bed.pass(TIMEOUT);
+  equal(bed.failures.length, 1);
+});
+
+Deno.test("a peer that takes no more bytes and sends none is dead, although the ping never leaves", async () => {
+  using bed = new Bed();
+  bed.keepalive.start();
+  await bed.pass(1);
+  bed.keepalive.heard();
+  bed.keepalive.frame(FrameType.Pong, X);
+  bed.sink.hold();
+  bed.queue.writer.bytes(new Uint8Array(1 << 18));
+  bed.queue.send(1 << 18);
+  await bed.pass(INTERVAL + TIMEOUT);
+  equal(bed.failures.length, 1);
+  bed.sink.resume();
 });
 
 Deno.test("a peer that reads nothing is owed one pong, however many pings it sends", async () => {
@@ -200,10 +240,11 @@ Deno.test("a peer that reads nothing is owed one pong, however many pings it sen
   await settle();
   const before = bed.queue.total;
   for (let i = 0; i < 100; i++) bed.keepalive.frame(FrameType.Ping, Uint8Array.of(i));
-  equal(bed.queue.total, before);
+  equal(bed.queue.total, before + 11);
   bed.sink.resume();
   await bed.queue.flushed();
-  equal(bed.queue.total, before + 11);
+  await settle();
+  equal(bed.queue.total, before + 22); // the first one's and the last one's
 });
 
 type Handlers = ServiceHandlers<typeof Bytes>;
@@ -391,3 +432,36 @@ Deno.test("a client that waits for nothing else lets the process end, keepalive 
   equal(code, 0, new TextDecoder().decode(stderr));
   await server.shutdown();
 });
+
+const PAUSES = {
+  "waits for room": { heldBytes: 1 },
+  "has too much waiting for its handlers": { connectionQueueBytes: 1 << 12 },
+};
+for (const [what, limits] of Object.entries(PAUSES)) {
+  Deno.test(`a server that ${what} is not taken for dead`, async () => {
+    const [near, far] = createConnectionPair();
+    const gate = Promise.withResolvers<void>();
+    const server = serve({ connection: far, limits }, (router) =>
+      router.service(Bytes, {
+        ...handlers,
+        one: async () => {
+          await gate.promise;
+          return X;
+        },
+        up: async (messages) => {
+          await gate.promise;
+          for await (const _ of messages) { /* takes all */ }
+          return X;
+        },
+      }));
+    const client = await connect(near, { keepalive: { intervalMs: 300, timeoutMs: 1_500 } });
+    const service = client.service(Bytes);
+    const messages = Array.from({ length: 400 }, () => new Uint8Array(1_000));
+    const calls = [service.one(X), service.one(X), service.up(messages)];
+    await new Promise((resolve) => setTimeout(resolve, 3_000));
+    gate.resolve();
+    for (const call of calls) deepEqual(await call, X);
+    await client[Symbol.asyncDispose]();
+    await server.finished;
+  });
+}

@@ -12,6 +12,8 @@ const PROBE_MS = 1_000;
 
 /** A connection that does not read. */
 class Paused extends Host implements StallHost {
+  /** How often the peer was told that this side is there. */
+  told = 0;
   readonly streams = new Map<number, Stream>();
   readonly timers = new FakeTimers();
   readonly stall: Stall;
@@ -22,6 +24,10 @@ class Paused extends Host implements StallHost {
   constructor(accepts: boolean, stallTimeoutMs = STALL_MS, connectionQueueBytes = LIMIT) {
     super({ connectionQueueBytes, streamQueueBytes: STREAM_LIMIT, stallTimeoutMs });
     this.stall = new Stall(this, this.timers, accepts);
+  }
+
+  stillHere(): void {
+    this.told++;
   }
 
   peerReads(): Promise<boolean | undefined> {

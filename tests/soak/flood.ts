@@ -44,7 +44,7 @@ function mostHeld(limits: Readonly<Limits>): number {
   const { messageBytes, decodeFactor, serverHeldBytes, serverCalls, connections } = limits;
   const oneMore = (decodeFactor + 2) * messageBytes + DECODE_BYTES;
   const calls = serverCalls * 2.6 * KIB;
-  return serverHeldBytes + oneMore + calls + connections * 160 * KIB + GARBAGE_BYTES;
+  return serverHeldBytes + oneMore + calls + connections * 176 * KIB + GARBAGE_BYTES;
 }
 
 /** What was read and sent, and is not collected yet. */
