@@ -26,7 +26,12 @@ class Recorded {
     const { write } = conn;
     conn.write = async (bytes) => {
       const length = await write.call(conn, bytes);
-      decoder.append(bytes.subarray(0, length), sink);
+      for (let rest = bytes.subarray(0, length); rest.length > 0;) {
+        const part = rest.subarray(0, decoder.space().length);
+        decoder.space().set(part);
+        decoder.push(part.length, sink);
+        rest = rest.subarray(part.length);
+      }
       return length;
     };
     this.conn = conn;
