@@ -1,4 +1,4 @@
-// The README's chapter on the command: every block is run against a real shim.
+// docs/command.md: every block of it is run against a real shim.
 
 import { connect } from "@ttrpc/ttrpc";
 import { equal, ok } from "node:assert/strict";
@@ -7,11 +7,8 @@ import { API_IMAGE, taskService } from "../containerd/task.ts";
 import { ROOT, Running } from "./command.ts";
 import { blocksOf, matches, Stage } from "./transcript.ts";
 
-containerdTest("cli: the README's transcripts are what the command prints", async () => {
-  const readme = await Deno.readTextFile(`${ROOT}README.md`);
-  const [, chapter] = /^## The command$([^]*?)^## /m.exec(readme) ?? [];
-  ok(chapter, "the README has a chapter on the command");
-  const blocks = blocksOf(chapter);
+containerdTest("cli: the transcripts in docs/command.md are what the command prints", async () => {
+  const blocks = blocksOf(await Deno.readTextFile(`${ROOT}docs/command.md`));
   ok(blocks.length >= 8);
 
   await using containerd = await Containerd.start();

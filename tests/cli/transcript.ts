@@ -1,4 +1,4 @@
-/** The transcripts of the README, run again. */
+/** The transcripts of docs/command.md, run again. */
 
 import { API_IMAGE } from "../containerd/task.ts";
 import type { Shim } from "../containerd/containerd.ts";
@@ -10,7 +10,7 @@ export interface Step {
   readonly output: string;
 }
 
-/** The blocks of a chapter with commands, each a list of them. */
+/** The blocks of a page with commands, each a list of them. */
 export function blocksOf(markdown: string): Step[][] {
   const blocks = markdown.matchAll(/^```console\n([^]*?)^```$/gm);
   return Array.from(blocks, ([, block]) =>
@@ -62,7 +62,7 @@ export class Stage implements Disposable {
     this.#folder[Symbol.dispose]();
   }
 
-  /** The README shows version 2 of the service; the shim may have another. */
+  /** The page shows version 2 of the service; the shim may have another. */
   #version(text: string): string {
     return text.replaceAll("task.v2", `task.v${this.#shim.version}`);
   }

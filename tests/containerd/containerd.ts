@@ -39,7 +39,7 @@ function findMissing(): string | undefined {
   // Containers begin with mounts.
   const rights = missingMount();
   if (rights !== undefined) return rights;
-  // The last one runs the transcripts of the README.
+  // The last one runs the transcripts of docs/command.md.
   const programs = ["containerd", "containerd-shim-runc-v2", "ctr", "runc", "busybox", "bash"];
   // Go fetches containerd's .proto files, once.
   return absentProgram(...programs) ?? (isFile(API_IMAGE) ? undefined : missingProgram("go"));
