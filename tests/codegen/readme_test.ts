@@ -1,4 +1,5 @@
-// The chapter "Generate" of the README: what it says is done, in an empty folder, to the letter.
+// The way from a proto file to a call that the README shows, and the page on generating: what they
+// say is done, in an empty folder, to the letter.
 
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { deno, filesIn, Folder, linked, ROOT } from "./tools.ts";
@@ -10,14 +11,14 @@ interface Chapter {
 
 async function readChapter(): Promise<Chapter> {
   const readme = await Deno.readTextFile(`${ROOT}/README.md`);
-  const [, chapter = ""] = readme.match(/^## Generate$(.*?)^## /ms) ?? [];
+  const [, chapter = ""] = readme.match(/^## From a proto file to a call$(.*?)^## /ms) ?? [];
   const blocks = chapter.matchAll(/`([\w./]+)`:\n\n```[^\n]*\n(.*?)^```$/gms);
   const files = Array.from(blocks, ([, name, text]) => [name!, text!] as const);
-  const commands = Array.from(
-    chapter.matchAll(/^ {4}((?:deno|protoc) .*)$/gm),
-    ([, command]) => command!,
-  );
-  return { files: new Map(files), commands };
+  return { files: new Map(files), commands: commandsOf(chapter) };
+}
+
+function commandsOf(markdown: string): string[] {
+  return Array.from(markdown.matchAll(/^ {4}((?:deno|protoc) .*)$/gm), ([, command]) => command!);
 }
 
 /** The arguments of a command that runs Deno. */
@@ -76,9 +77,9 @@ Deno.test("the README leads from an empty folder to a call, and to a package for
   await deno(["publish", "--dry-run", "--allow-dirty"], place.path);
 });
 
-Deno.test("what the README says of protoc names the plugin by which protoc finds it", async () => {
-  const { commands } = await readChapter();
-  const [install = "", protoc = ""] = commands.slice(3);
+Deno.test("docs/generate.md names the plugin so that protoc finds it", async () => {
+  const page = await Deno.readTextFile(`${ROOT}/docs/generate.md`);
+  const [install = "", protoc = ""] = commandsOf(page);
   match(
     install,
     /^deno install .*--name protoc-gen-ttrpc-es jsr:@ttrpc\/ttrpc\/protoc-gen-ttrpc-es$/,
