@@ -2,7 +2,7 @@ import { connect, serve, type ServeAddress, type ServeOptions } from "@ttrpc/ttr
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { Greeter } from "../gen/greeter/v1/greeter_pb.ts";
 import { SocketFolder } from "./fixture.ts";
-import { testUnless } from "./machine.ts";
+import { missingOfLinux, testUnless } from "./machine.ts";
 import { RawServer } from "./raw_peer.ts";
 
 const routes = (router: Parameters<Parameters<typeof serve>[1]>[0]) =>
@@ -127,7 +127,7 @@ Deno.test("serve() listens on TCP", async () => {
 });
 
 testUnless(
-  Deno.build.os === "linux" ? undefined : "only Linux has them",
+  missingOfLinux("abstract sockets"),
   "serve() listens on an abstract socket",
   async () => {
     const address = `unix-abstract:ttrpc-test-${crypto.randomUUID()}`;

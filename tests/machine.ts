@@ -21,6 +21,16 @@ export function testUnless(
   Deno.test({ name: `${name}${reason}`, ignore: missing !== undefined, fn });
 }
 
+/** Why something is missing that only Linux has, if that is so. */
+export function missingOfLinux(what: string): string | undefined {
+  return Deno.build.os === "linux" ? undefined : `only Linux has ${what}`;
+}
+
+/** A test of what Linux says in `/proc` of a process: its memory, and whether it stands still. */
+export function procTest(name: string, fn: () => void | Promise<void>): void {
+  testUnless(missingOfLinux("/proc"), name, fn);
+}
+
 /** The file of a program on the path, if there is one. */
 export function findProgram(name: string): string | undefined {
   const folders = (Deno.env.get("PATH") ?? "").split(":");

@@ -141,11 +141,12 @@ Deno.test("what is published is the module and its documents, and nothing else",
   const config = JSON.parse(await Deno.readTextFile(`${root}/deno.json`));
   config.publish.include.push("links/");
   await Deno.writeTextFile(`${place.folder}/deno.json`, JSON.stringify(config));
+  const folder = await Deno.realPath(place.folder); // macOS has temporary files behind a link
   const args = ["publish", "--dry-run", "--allow-dirty", "--no-check"];
-  const { code, stderr } = await deno(args, place.folder);
+  const { code, stderr } = await deno(args, folder);
   equal(code, 0, stderr);
   const listed = [...stderr.matchAll(/^ +file:\/\/(\S+) \(/gm)]
-    .map(([, path]) => path!.slice(place.folder.length + 1))
+    .map(([, path]) => path!.slice(folder.length + 1))
     .filter((path) => !path.startsWith("links/"));
   deepEqual(listed.sort(), [...documents, "deno.json", ...sources].sort());
 });

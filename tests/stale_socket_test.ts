@@ -4,6 +4,7 @@ import { connect, serve } from "@ttrpc/ttrpc";
 import { equal, ok, rejects } from "node:assert/strict";
 import { Greeter } from "../gen/greeter/v1/greeter_pb.ts";
 import { SocketFolder } from "./fixture.ts";
+import { missingOfLinux, testUnless } from "./machine.ts";
 
 const routes = (router: Parameters<Parameters<typeof serve>[1]>[0]) =>
   router.service(Greeter, { sayHello: ({ name }) => ({ message: `Hello ${name}` }) });
@@ -105,27 +106,31 @@ Deno.test("serve() says where it could not find out whether a server listens", a
   ok(Deno.lstatSync(socket.path).isSocket);
 });
 
-Deno.test("serve() leaves alone a server that has more clients waiting than the system lets", async () => {
-  using socket = new SocketFolder();
-  const { path } = socket;
-  const listener = Deno.listen({ transport: "unix", path });
-  const waiting: Deno.Conn[] = [];
-  // Full after about a thousand; the error is another one where so many files cannot be open.
-  const full = await (async () => {
-    for (;;) waiting.push(await Deno.connect({ transport: "unix", path }));
-  })().catch((error) => error);
-  const server = serve({ path, onError: () => {} }, routes);
-  if (full instanceof Deno.errors.WouldBlock) {
-    await rejects(server.listening, {
-      name: "AddrInUse",
-      message: `Cannot listen on unix:${path}: another server listens there`,
-    });
-  }
-  await server.shutdown();
-  ok(Deno.lstatSync(path).isSocket);
-  for (const conn of waiting) conn.close();
-  listener.close();
-});
+testUnless(
+  missingOfLinux("an error of its own for a full queue"),
+  "serve() leaves alone a server that has more clients waiting than the system lets",
+  async () => {
+    using socket = new SocketFolder();
+    const { path } = socket;
+    const listener = Deno.listen({ transport: "unix", path });
+    const waiting: Deno.Conn[] = [];
+    // Full after about a thousand; the error is another one where so many files cannot be open.
+    const full = await (async () => {
+      for (;;) waiting.push(await Deno.connect({ transport: "unix", path }));
+    })().catch((error) => error);
+    const server = serve({ path, onError: () => {} }, routes);
+    if (full instanceof Deno.errors.WouldBlock) {
+      await rejects(server.listening, {
+        name: "AddrInUse",
+        message: `Cannot listen on unix:${path}: another server listens there`,
+      });
+    }
+    await server.shutdown();
+    ok(Deno.lstatSync(path).isSocket);
+    for (const conn of waiting) conn.close();
+    listener.close();
+  },
+);
 
 Deno.test("serve() on a path that another process takes and leaves listens, or says AddrInUse", async () => {
   using socket = new SocketFolder();

@@ -4,6 +4,7 @@
 import { equal, ok } from "node:assert/strict";
 import { decodeResponse } from "../../wire/envelope.ts";
 import { encodeFrame, FrameFlag, FrameType } from "../../framing.ts";
+import { procTest as test } from "../machine.ts";
 import { RawPeer, requestData } from "../raw_peer.ts";
 import { Victim } from "./victim.ts";
 
@@ -46,7 +47,7 @@ const handlers = {
 };
 
 for (const [when, options] of Object.entries(handlers)) {
-  Deno.test(`replies of 4 MiB that are made ${when}, and nobody reads, cost what a connection may hold`, async () => {
+  test(`replies of 4 MiB that are made ${when}, and nobody reads, cost what a connection may hold`, async () => {
     await using victim = await Victim.start(options);
     using peer = await RawPeer.connect(victim.path);
     const asking = ask(peer, 500);
@@ -66,7 +67,7 @@ for (const [when, options] of Object.entries(handlers)) {
   });
 }
 
-Deno.test("requests of calls that wait cost what a connection may hold, and the rest is not read", async () => {
+test("requests of calls that wait cost what a connection may hold, and the rest is not read", async () => {
   await using victim = await Victim.start();
   using peer = await RawPeer.connect(victim.path);
   // A field that Sleep does not know is kept with the message, for as long as the handler has it.
@@ -89,7 +90,7 @@ Deno.test("requests of calls that wait cost what a connection may hold, and the 
   await until(async () => (await victim.report()).external < 32 * MIB);
 });
 
-Deno.test("40 peers that read nothing cost what a server may hold, and others are answered", async () => {
+test("40 peers that read nothing cost what a server may hold, and others are answered", async () => {
   await using victim = await Victim.start({ delayMs: 20 });
   const peers = await Promise.all(Array.from({ length: 40 }, () => RawPeer.connect(victim.path)));
   const asking = peers.map((peer) => ask(peer, 100));
@@ -104,7 +105,7 @@ Deno.test("40 peers that read nothing cost what a server may hold, and others ar
   equal((await victim.report()).connections, 1);
 });
 
-Deno.test("20 peers that send messages without bytes cost what connectionQueueBytes says", async () => {
+test("20 peers that send messages without bytes cost what connectionQueueBytes says", async () => {
   await using victim = await Victim.start({ holds: true, limits: { stallTimeoutMs: 0 } });
   const peers = await Promise.all(Array.from({ length: 20 }, () => RawPeer.connect(victim.path)));
   const none = encodeFrame({
@@ -132,7 +133,7 @@ Deno.test("20 peers that send messages without bytes cost what connectionQueueBy
   await until(async () => (await victim.report()).connections === 1);
 });
 
-Deno.test("queues of 30 peers that nobody takes from are bounded for the server, too", async () => {
+test("queues of 30 peers that nobody takes from are bounded for the server, too", async () => {
   const limits = { serverHeldBytes: 32 * MIB, stallTimeoutMs: 0 };
   await using victim = await Victim.start({ holds: true, limits });
   const peers = await Promise.all(Array.from({ length: 30 }, () => RawPeer.connect(victim.path)));

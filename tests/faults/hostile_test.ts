@@ -12,6 +12,7 @@ import { DECODE_BYTES } from "../../limits.ts";
 import { Metadata } from "../../metadata.ts";
 import { Code } from "../../status.ts";
 import { SocketFolder } from "../fixture.ts";
+import { procTest as test } from "../machine.ts";
 import { RawPeer, RawServer, requestData } from "../raw_peer.ts";
 import { Child } from "./child.ts";
 import { Victim } from "./victim.ts";
@@ -53,7 +54,7 @@ async function until(condition: () => boolean | Promise<boolean>): Promise<void>
   while (!await condition()) await new Promise((resolve) => setTimeout(resolve, 5));
 }
 
-Deno.test("500 headers that announce 4 MiB each, and then silence, cost what was sent", async () => {
+test("500 headers that announce 4 MiB each, and then silence, cost what was sent", async () => {
   // Nobody is given up for the room that others need: it is the memory that counts.
   await using victim = await Victim.start({ limits: { frameTimeoutMs: 0 } });
   const peers = await Promise.all(
@@ -68,7 +69,7 @@ Deno.test("500 headers that announce 4 MiB each, and then silence, cost what was
   await until(async () => (await victim.report()).connections === 1);
 });
 
-Deno.test("50 frames of 4 MiB that stop at their half cost that half", async () => {
+test("50 frames of 4 MiB that stop at their half cost that half", async () => {
   await using victim = await Victim.start();
   const peers = await Promise.all(Array.from({ length: 50 }, () => RawPeer.connect(victim.path)));
   const half = new Uint8Array(2 * MIB);
@@ -105,7 +106,7 @@ const rejected: Record<string, Uint8Array> = {
 for (const [name, frame] of Object.entries(rejected)) {
   for (const reads of [true, false]) {
     const how = reads ? "reads" : "does not read";
-    Deno.test(`an endless stream of frames for ${name} from a peer that ${how} costs little`, async () => {
+    test(`an endless stream of frames for ${name} from a peer that ${how} costs little`, async () => {
       await using victim = await Victim.start();
       using peer = await RawPeer.connect(victim.path);
       const drained = reads ? drain(peer) : undefined;
@@ -142,7 +143,7 @@ for (const [name, frame] of Object.entries(rejected)) {
   }
 }
 
-Deno.test("100,000 streams opened and never finished cost 10,000, and all is given back", async () => {
+test("100,000 streams opened and never finished cost 10,000, and all is given back", async () => {
   await using victim = await Victim.start();
   const before = await victim.report();
   using peer = await RawPeer.connect(victim.path);
@@ -165,7 +166,7 @@ Deno.test("100,000 streams opened and never finished cost 10,000, and all is giv
   ok(heap - before.heap < 4 * MIB, `${heap - before.heap} bytes are left`);
 });
 
-Deno.test("giant metadata cost their multiple once, and too many pairs are refused", async () => {
+test("giant metadata cost their multiple once, and too many pairs are refused", async () => {
   await using victim = await Victim.start();
   const before = await victim.report();
   using peer = await RawPeer.connect(victim.path);
@@ -187,7 +188,7 @@ Deno.test("giant metadata cost their multiple once, and too many pairs are refus
   ok(heap - before.heap < 4 * MIB, `${heap - before.heap} bytes are left`);
 });
 
-Deno.test("200 peers that send a byte at a time delay nobody, and are answered in the end", async () => {
+test("200 peers that send a byte at a time delay nobody, and are answered in the end", async () => {
   await using victim = await Victim.start();
   const peers = await Promise.all(
     Array.from({ length: 200 }, () => RawPeer.connect(victim.path)),
@@ -208,7 +209,7 @@ Deno.test("200 peers that send a byte at a time delay nobody, and are answered i
   for (const peer of peers) peer[Symbol.dispose]();
 });
 
-Deno.test("oversized frames without end are skipped, not stored", async () => {
+test("oversized frames without end are skipped, not stored", async () => {
   await using victim = await Victim.start();
   using peer = await RawPeer.connect(victim.path);
   const drained = drain(peer);
@@ -235,7 +236,7 @@ function unknownFields(count: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(2 * count).map((_, at) => at % 2 === 0 ? 0x78 : 1);
 }
 
-Deno.test("24 requests of 4 MiB of unknown fields are refused, and cost what was sent", async () => {
+test("24 requests of 4 MiB of unknown fields are refused, and cost what was sent", async () => {
   await using victim = await Victim.start();
   using peer = await RawPeer.connect(victim.path);
   const data = requestData({ method: "Nothing", payload: unknownFields(2 * MIB - 100) });
@@ -264,7 +265,7 @@ function costliest(length: number): Uint8Array {
   return message(fields);
 }
 
-Deno.test("five requests of the costliest parts cost 16 times their bytes, and 16 MiB each", async () => {
+test("five requests of the costliest parts cost 16 times their bytes, and 16 MiB each", async () => {
   await using victim = await Victim.start({ limits: { heldBytes: 1 << 30 } });
   using peer = await RawPeer.connect(victim.path);
   const payload = costliest(1_300_000);
@@ -279,7 +280,7 @@ Deno.test("five requests of the costliest parts cost 16 times their bytes, and 1
   await until(async () => (await victim.report()).callsInFlight === 1);
 });
 
-Deno.test("a server's response of two million details is refused, and costs little", async () => {
+test("a server's response of two million details is refused, and costs little", async () => {
   using socket = new SocketFolder();
   using server = new RawServer(socket.path);
   await using client = await Child.start("client.ts", [socket.path, "calls"]);

@@ -5,6 +5,7 @@ import { equal, match, ok, rejects } from "node:assert/strict";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../../status.ts";
 import { aborted, SocketFolder, TestBed } from "../fixture.ts";
+import { procTest as test } from "../machine.ts";
 import { Child } from "./child.ts";
 
 Deno.test("a server that is killed fails its calls at once, and a new one takes its place", async () => {
@@ -36,7 +37,7 @@ Deno.test("a server that is killed fails its calls at once, and a new one takes 
   equal((await service.echo({ text: "new" }, { timeoutMs: 5_000 })).text, "new");
 });
 
-Deno.test("a server that stands still costs its callers their deadlines only, and goes on", async () => {
+test("a server that stands still costs its callers their deadlines only, and goes on", async () => {
   using socket = new SocketFolder();
   const { path } = socket;
   await using child = await Child.start("server.ts", [path]);
@@ -82,7 +83,7 @@ Deno.test("a client that is killed aborts its calls, and nothing of it is left",
   equal((await (await bed.service()).echo({ text: "fresh" })).text, "fresh");
 });
 
-Deno.test("a client that stands still slows its own streams, takes no memory, and goes on", async () => {
+test("a client that stands still slows its own streams, takes no memory, and goes on", async () => {
   await using bed = new TestBed();
   await using child = await Child.start("client.ts", [bed.path, "stream"]);
   const { server } = bed;
@@ -105,7 +106,7 @@ Deno.test("a client that stands still slows its own streams, takes no memory, an
   equal((await child.exit).code, 0);
 });
 
-Deno.test("a server that stands still is taken for dead, where there is a keepalive", async () => {
+test("a server that stands still is taken for dead, where there is a keepalive", async () => {
   using socket = new SocketFolder();
   const { path } = socket;
   await using child = await Child.start("server.ts", [path]);
@@ -126,7 +127,7 @@ Deno.test("a server that stands still is taken for dead, where there is a keepal
   equal((await stuck).text, "patient");
 });
 
-Deno.test("a client that stands still is taken for dead, where there is a keepalive", async () => {
+test("a client that stands still is taken for dead, where there is a keepalive", async () => {
   const over = Promise.withResolvers<unknown>();
   await using bed = new TestBed({
     sleep: async (_request, { signal }) => {

@@ -12,6 +12,7 @@ import {
   TestService,
 } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { aborted, testHandlers } from "../fixture.ts";
+import { missingOfLinux } from "../machine.ts";
 import { goCall, GoClient, GoServer, goTest } from "./peer.ts";
 import { alive, MESSAGE_BYTES, OurServer } from "./services.ts";
 
@@ -64,7 +65,7 @@ goTest("our client speaks over an abstract socket", async () => {
   await using go = await GoServer.start(`@${crypto.randomUUID()}`);
   await using client = await connect(`unix://${go.address}`);
   await alive(client);
-});
+}, missingOfLinux("abstract sockets"));
 
 goTest("our client speaks over TCP", async () => {
   await using go = await GoServer.start("tcp://127.0.0.1:0");

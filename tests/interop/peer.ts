@@ -89,9 +89,12 @@ export class Peer {
     return new Peer(this.name, this.#program, this.#path, env);
   }
 
-  /** A test that needs it. Where it cannot be built, the name of the test says so. */
-  test(name: string, fn: () => Promise<void>): void {
-    testUnless(this.#program.missing, `${this.name}: ${name}`, fn);
+  /**
+   * A test that needs it. Where it cannot be built, or something else is missing, the name of the test
+   * says so.
+   */
+  test(name: string, fn: () => Promise<void>, missing?: string): void {
+    testUnless(this.#program.missing ?? missing, `${this.name}: ${name}`, fn);
   }
 
   /** Starts a server on a socket of its own, unless another address is given. */
@@ -358,9 +361,9 @@ const ramaCrate = cargoProgram(
 /** The crate rama-ttrpc 0.4.0, on one thread: on several, its client loses answers. */
 export const rama = new Peer("rama", ramaCrate, "rama/debug/rama-peer");
 
-/** A test that needs Go. Where there is none, its name says so. */
-export function goTest(name: string, fn: () => Promise<void>): void {
-  go.test(name, fn);
+/** A test that needs Go. Where there is none, or something else is missing, its name says so. */
+export function goTest(name: string, fn: () => Promise<void>, missing?: string): void {
+  go.test(name, fn, missing);
 }
 
 /** A Go server at work, on a socket of its own unless another address is given. */

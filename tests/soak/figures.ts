@@ -61,7 +61,7 @@ export async function measure(): Promise<Figures> {
     heap: heapUsed,
     external,
     rss,
-    descriptors: [...Deno.readDirSync("/proc/self/fd")].length - 1,
+    descriptors: [...Deno.readDirSync("/dev/fd")].length - 1,
     resources: Object.keys(internals[symbol!]!.core.resources()).length,
     timers: timers.size,
   };
