@@ -1,5 +1,5 @@
 /**
- * Addresses: what names the other end, or the place to listen.
+ * Addresses of servers, as objects and as text.
  *
  * @module
  */
@@ -12,44 +12,44 @@ import type { ByteConnection } from "./transport.ts";
  * @category Addresses and connections
  */
 export interface UnixAddress {
-  /** Always `"unix"`, and may be left out. */
+  /** `"unix"`; may be left out. */
   transport?: "unix";
   /** The path of the socket. One that starts with `\0` is in Linux's abstract namespace. */
   path: string;
 }
 
 /**
- * A TCP port.
+ * A TCP host and port.
  *
  * @category Addresses and connections
  */
 export interface TcpAddress {
-  /** Always `"tcp"`, and may be left out. */
+  /** `"tcp"`; may be left out. */
   transport?: "tcp";
-  /** The host. 127.0.0.1 by default. */
+  /** The host name or IP address. `"127.0.0.1"` by default. */
   hostname?: string;
-  /** The port, from 0 to 65,535. */
+  /** The port, from 0 to 65,535. A server that listens on port 0 gets a free one. */
   port: number;
 }
 
 /**
- * A port of a virtual machine or its host. Needs Deno's `--unstable-vsock`.
+ * A vsock port, of a virtual machine or its host. Needs Deno's `--unstable-vsock`.
  *
  * @category Addresses and connections
  */
 export interface VsockAddress {
-  /** Always `"vsock"`. */
+  /** `"vsock"`. */
   transport: "vsock";
-  /** The context id of the machine. */
+  /** The context ID of the machine. */
   cid: number;
   /** The port. */
   port: number;
 }
 
 /**
- * An address in one of its forms: what `Deno.connect` and `Deno.listen` take, or a string:
+ * An address: an object as `Deno.connect` and `Deno.listen` take it, or a string. The string is
  * `unix:///run/x.sock`, `unix:relative.sock`, `unix-abstract:name`, `unix://@name`,
- * `tcp://host:port`, `vsock://cid:port`; or a path that starts with `/`, `./` or `../`.
+ * `tcp://host:port`, `vsock://cid:port`, or a path that starts with `/`, `./` or `../`.
  *
  * @category Addresses and connections
  */
@@ -59,16 +59,16 @@ export type Address = string | UnixAddress | TcpAddress | VsockAddress;
 export type ParsedAddress = Required<UnixAddress> | Required<TcpAddress> | VsockAddress;
 
 const FORMS = "unix:///absolute/path, unix:relative/path, unix-abstract:name, unix://@name, " +
-  "tcp://host:port, vsock://cid:port, or a path with a slash in front";
+  "tcp://host:port, vsock://cid:port, or a path that starts with /, ./ or ../";
 
-/** The longest path of a unix socket in bytes, which the system's `sockaddr_un` sets. */
+/** The longest path of a unix socket in bytes, as the system's `sockaddr_un` limits it. */
 export const PATH_BYTES: number = Deno.build.os === "linux" ? 107 : 103;
 
 /**
- * Checks an address.
+ * Parses and checks an address.
  *
- * @param address Any form.
- * @returns The same, as an object.
+ * @param address The address, in any form.
+ * @returns The address as an object.
  * @throws {TypeError} If it has none of the forms.
  * @throws {RangeError} If a number in it is out of range, or a path is too long for a socket.
  */
@@ -79,14 +79,14 @@ export function parseAddress(address: Address): ParsedAddress {
   if (typeof parts !== "object" || parts === null) throw fail(`expected an object or ${FORMS}`);
   if ("path" in parts) {
     const { path, transport = "unix" } = parts;
-    if (transport !== "unix") throw fail(`a path goes with transport "unix"`);
+    if (transport !== "unix") throw fail(`an address with a path has the transport "unix"`);
     if (typeof path !== "string" || path === "" || path === "\0") throw fail("the path is empty");
     if (path.includes("\0", 1)) throw fail("the path contains a NUL character");
     const length = new TextEncoder().encode(path).length;
     if (length > PATH_BYTES) {
       throw new RangeError(
         `Cannot use address ${show(address)}: the path has ${length} bytes, ` +
-          `and a socket's path has ${PATH_BYTES} at most`,
+          `and the path of a socket has at most ${PATH_BYTES}`,
       );
     }
     return { transport: "unix", path };
@@ -116,7 +116,7 @@ function parseText(text: string): Address {
     const path = rest.slice(2);
     if (path.startsWith("@")) return { path: `\0${path.slice(1)}` };
     if (path === "" || path.startsWith("/")) return { path };
-    throw fail(`after "unix://" comes an absolute path; a relative one is written "unix:${path}"`);
+    throw fail(`"unix://" takes an absolute path; write a relative one as "unix:${path}"`);
   }
   if (scheme !== "tcp" && scheme !== "vsock") throw fail(`expected ${FORMS}`);
   const [, host, port] = /^\/\/(.+):(\d+)$/.exec(rest) ?? [];
@@ -126,11 +126,11 @@ function parseText(text: string): Address {
   if (scheme === "tcp") {
     const [, bracketed] = /^\[([^\]]+)\]$/.exec(host) ?? [];
     if (bracketed === undefined && host.includes(":")) {
-      throw fail("an IPv6 host stands in brackets");
+      throw fail("an IPv6 host must be in brackets");
     }
     return { hostname: bracketed ?? host, port: Number(port) };
   }
-  if (!/^\d+$/.test(host)) throw fail("the cid is a number");
+  if (!/^\d+$/.test(host)) throw fail("the cid must be a number");
   return { transport: "vsock", cid: Number(host), port: Number(port) };
 }
 
@@ -147,7 +147,7 @@ function show(address: unknown): string {
 }
 
 /**
- * An address as text, in the form that {@linkcode parseAddress} takes.
+ * Formats an address as text that {@linkcode parseAddress} takes.
  *
  * @param address The address.
  * @returns Such as `unix:/run/x.sock`.
@@ -164,17 +164,17 @@ export function formatAddress(address: ParsedAddress): string {
 }
 
 /**
- * What a server of this module adds to the path of its socket while it makes it. The system goes on to
- * know the socket by that name.
+ * What a server appends to the path of its socket while it creates the socket. The system keeps
+ * that path as the socket's name after the socket is moved into place.
  */
 export const UNFINISHED = ".new/s";
 
 /**
- * What an open connection is called in messages.
+ * The name of an open connection in error messages.
  *
  * @param conn The connection.
- * @returns The address of its other end, or of its own if the other has none; `undefined` if neither
- * has one.
+ * @returns The peer's address, or the local address if the peer has none; `undefined` if neither is
+ * known.
  */
 export function nameOf(conn: ByteConnection): string | undefined {
   for (const address of [conn.remoteAddr, conn.localAddr]) {

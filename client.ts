@@ -1,5 +1,5 @@
 /**
- * The client: a connection to a server, and the calls on it.
+ * The client: connects to a server, and makes calls.
  *
  * @module
  */
@@ -45,38 +45,41 @@ import { Timers } from "./async/timer.ts";
 import { NO_BYTES } from "./wire/writer.ts";
 
 /**
- * What {@linkcode connect} may be told.
+ * Options of {@linkcode connect}.
  *
  * @category Client
  */
 export interface ConnectOptions extends ExtensionOptions {
-  /** Gives up the first attempt to connect when it is aborted. */
+  /** Cancels the first attempt to connect. Later it has no effect. */
   signal?: AbortSignal | undefined;
   /**
-   * How long an attempt to connect may take, in milliseconds, also when it connects again; with
-   * `waitForReady`, how long it waits. Without it, as long as it takes. Calls have a `timeoutMs` of
-   * their own, see `defaults`.
+   * How long an attempt to connect may take, in milliseconds, including attempts to reconnect; with
+   * `waitForReady`, how long the client keeps trying. No limit by default. The timeout of calls is
+   * `timeoutMs`, see `defaults`.
    */
   connectTimeoutMs?: number | undefined;
-  /** Keeps trying to connect while the socket is missing or refuses. */
+  /**
+   * Whether to keep trying to connect while the socket is missing or refuses connections. `false`
+   * by default.
+   */
   waitForReady?: boolean | undefined;
-  /** For calls that do not say otherwise. */
+  /** Options for calls that do not set them. */
   defaults?: CallDefaults | undefined;
-  /** Code around every call: interceptors, outermost first. */
+  /** Interceptors, outermost first. */
   interceptors?: readonly Interceptor[] | undefined;
-  /** The bounds of the connection, where they differ from the defaults. */
+  /** Limits of each connection that differ from the defaults. */
   limits?: Partial<Limits> | undefined;
   /**
-   * Whether a call on a lost connection connects again. `false` by default. Calls in flight when
-   * the connection is lost end with `UNAVAILABLE` all the same, and so do calls for which it cannot
-   * be made again; with `waitForReady` these wait until it can. Nothing is called twice, unless
-   * an interceptor does so.
+   * Whether the next call connects again after the connection was lost. `false` by default. Calls
+   * in flight when the connection is lost still end with `UNAVAILABLE`, and so do calls for which
+   * the client cannot connect again; with `waitForReady` these wait until it can. No call is made
+   * twice, unless an interceptor does so.
    */
   reconnect?: boolean | ReconnectOptions | undefined;
   /**
-   * Called when the connection has ended, and with `reconnect` each time one has: with the error
-   * if it was lost, without one if this side closed it, or the server did while no call was in
-   * flight.
+   * Called when the connection has ended; with `reconnect`, each time that a connection has. The
+   * error is set if the connection was lost. It is not set if this side closed the connection, or
+   * the server did while no call was in flight.
    */
   onClose?: ((error?: RpcError) => void) | undefined;
 }
@@ -84,18 +87,21 @@ export interface ConnectOptions extends ExtensionOptions {
 /**
  * Connects to a ttrpc server.
  *
- * Over a unix socket it needs `--allow-net=unix:PATH --allow-read=PATH --allow-write=PATH`, over
- * TCP `--allow-net=HOST:PORT`.
+ * A unix socket needs `--allow-net=unix:PATH --allow-read=PATH --allow-write=PATH`, TCP needs
+ * `--allow-net=HOST:PORT`.
  *
  * @category Client
- * @param address Where it listens, in any form of {@linkcode Address}; or a {@linkcode Dialer}, a
- * way to connect of one's own; or a connection that is open already, which is the client's from now
+ * @param address The server's address, in any form of {@linkcode Address}; or a {@linkcode Dialer},
+ * for a custom way to connect; or an open connection, which the client owns and closes from then
  * on.
- * @param options How to connect, and how to call.
- * @returns The client. Dispose of it, or close it, when done.
- * @throws {TypeError | RangeError} If the address or an option makes no sense.
- * @throws {RpcError} If there is no connection: `UNAVAILABLE`, `PERMISSION_DENIED`,
- * `DEADLINE_EXCEEDED` after `connectTimeoutMs`, `CANCELLED` after an abort.
+ * @param options How to connect, and defaults for calls.
+ * @returns The client. Close or dispose of it when done.
+ * @throws {TypeError | RangeError} If the address or an option is invalid.
+ * @throws {RpcError} If the client cannot connect: with `UNAVAILABLE` if no server listens or the
+ * connection fails, `PERMISSION_DENIED` if the system does not allow it, `DEADLINE_EXCEEDED` after
+ * `connectTimeoutMs`, `CANCELLED` if `signal` is aborted, or the code of the {@linkcode Dialer}'s
+ * error.
+ * @throws {Deno.errors.NotCapable} If a permission of Deno is missing.
  *
  * @example Call a method
  * ```ts
@@ -143,7 +149,7 @@ export async function connect(
   return new Client(connections, keeper, options);
 }
 
-/** An address as `serve()` takes it, too: one of its options. */
+/** Takes the address out of `{ address }`, a form that `serve()` takes, too. */
 function plain(address: Address | { address: Address }): Address {
   return typeof address === "object" && "address" in address ? address.address : address;
 }
@@ -152,7 +158,7 @@ function addressDialer(address: ParsedAddress): Dialer {
   return { dial: (signal) => open(address, signal), name: formatAddress(address) };
 }
 
-/** How a call is to be made. */
+/** The options of a call, their defaults, and the guard of an intercepted call. */
 type CallParts = [
   options: CallOptions | undefined,
   defaults: CallDefaults | undefined,
@@ -160,17 +166,17 @@ type CallParts = [
 ];
 
 /**
- * A connection to a server. {@linkcode connect} makes one.
+ * A client of a server. {@linkcode connect} makes one.
  *
  * @category Client
  */
 export class Client implements AsyncDisposable {
   /**
-   * Settles when the connection has ended and nothing of it is left; with `reconnect`, when the
-   * client is closed. Never rejects.
+   * Resolves when the connection has ended and all its resources are released; with `reconnect`,
+   * when the client is closed. Never rejects.
    */
   readonly finished: Promise<void>;
-  /** The address of the server, as text. */
+  /** The address of the server as text, or the name of the {@linkcode Dialer}. */
   readonly address: string;
   readonly #defaults: CallDefaults | undefined;
   readonly #interceptors: readonly Interceptor[];
@@ -203,14 +209,16 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * A client of one service.
+   * Makes a client of one service.
    *
-   * @param service The service: as `protoc-gen-ttrpc-es` or `protoc-gen-es` generates it, or with
-   * codecs of its own.
-   * @param defaults For calls that do not say otherwise.
-   * @returns An object with a function for each method. A unary or client-streaming method
-   * returns a promise, the others a {@linkcode MessageStream}.
-   * @throws {TypeError} If it is no service descriptor.
+   * @param service The service: as `protoc-gen-ttrpc-es` or `protoc-gen-es` generates it, or a
+   * descriptor with custom codecs.
+   * @param defaults Options for calls that do not set them. They override the client's defaults.
+   * @returns An object with a function for each method. A unary or client-streaming method returns
+   * a promise, which rejects with an {@linkcode RpcError} if the call fails; the others return a
+   * {@linkcode MessageStream}, whose iteration rejects likewise.
+   * @throws {TypeError} If it is not a service descriptor, or a default has the wrong type.
+   * @throws {RangeError} If `timeoutMs` is not a number.
    */
   service<Service extends AnyService>(
     service: Service,
@@ -221,23 +229,24 @@ export class Client implements AsyncDisposable {
     for (const [name, method] of methodsOf(service)) {
       const call = this.#caller(method);
       const value = (request: unknown, options?: CallOptions) => call(request, options, both);
-      // An assignment would take a method called `__proto__` for something else.
+      // To assign a method called `__proto__` would set the prototype instead.
       Object.defineProperty(client, name, { value, enumerable: true, writable: true });
     }
     return client as ServiceClient<Service>;
   }
 
   /**
-   * Calls a method of one response with messages that are encoded already.
+   * Calls a method that returns one response, with encoded messages.
    *
    * @param service The full name of the service, such as `pkg.Service`.
    * @param method The name of the method, such as `SayHello`.
-   * @param request The request of a unary method, or an iterable with those of a client-streaming
-   * one. The bytes belong to the call from now on: they may be on their way still when it has
-   * settled, if it was given up.
-   * @param options How to call.
-   * @returns The response, encoded.
-   * @throws {RpcError} If the call does not succeed.
+   * @param request The encoded request of a unary method, or an iterable of those of a
+   * client-streaming method. Do not change the bytes afterwards: a call that was cancelled may
+   * still be sending them.
+   * @param options Options of the call.
+   * @returns The encoded response.
+   * @throws {RpcError} If the call fails.
+   * @throws {TypeError | RangeError} If an option is invalid.
    *
    * @example Forward a call without knowing its messages
    * ```ts
@@ -261,15 +270,17 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * Calls a method of many responses with messages that are encoded already.
+   * Calls a method that returns a stream of responses, with encoded messages.
    *
    * @param service The full name of the service, such as `pkg.Service`.
    * @param method The name of the method, such as `Watch`.
-   * @param request The request of a server-streaming method, or an iterable with those of a
-   * bidirectional one. The bytes belong to the call from now on: they may be on their way still
-   * when it has settled, if it was given up.
-   * @param options How to call.
-   * @returns The responses, encoded.
+   * @param request The encoded request of a server-streaming method, or an iterable of those of a
+   * bidirectional method. Do not change the bytes afterwards: a call that was cancelled may still
+   * be sending them.
+   * @param options Options of the call.
+   * @returns The encoded responses. Iteration rejects with an {@linkcode RpcError} if the call
+   * fails.
+   * @throws {TypeError | RangeError} If an option is invalid.
    */
   streamRaw(
     service: string,
@@ -283,42 +294,43 @@ export class Client implements AsyncDisposable {
   }
 
   /**
-   * What the client has done so far.
+   * Statistics of the client.
    *
-   * @returns The numbers, at this moment.
+   * @returns The numbers at this moment.
    */
   stats(): Stats {
     return this.#keeper.tally.stats(this.#connections.open, this.#connections.held.bytes);
   }
 
-  /** Lets the connection keep the process alive, as it does at first. */
+  /** Makes the connection keep the process alive, as it does by default. */
   ref(): void {
     this.#keeper.deadlines.ref();
     this.#connections.ref();
   }
 
-  /** Lets the process end while the connection is open, or is being made. */
+  /** Lets the process exit while the connection is open, or is being made. */
   unref(): void {
     this.#keeper.deadlines.unref();
     this.#connections.unref();
   }
 
   /**
-   * Closes the client at once. Calls in flight end with `CANCELLED`. A connection without any ends
-   * as soon as the server has read what was sent before; {@linkcode Client.finished} tells when.
+   * Closes the client at once. Calls in flight end with `CANCELLED`. If there are none, the
+   * connection ends as soon as the server has read everything that was sent, and has closed its
+   * side; {@linkcode Client.finished} tells when.
    */
   close(): void {
     this.#connections.close();
     for (const guard of this.#guards) guard.end(this.#connections.closing!);
   }
 
-  /** Closes the client, and waits until nothing of it is left. */
+  /** Closes the client, and waits until all its resources are released. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
     await this.finished;
   }
 
-  /** What makes the calls of a method, with the interceptors around them. */
+  /** Returns the function that makes the calls of a method, through the interceptors. */
   #caller(method: Method): Caller {
     if (this.#interceptors.length > 0) {
       return interceptedCaller(this.#interceptors, method, this.#intercepting);
@@ -334,17 +346,17 @@ export class Client implements AsyncDisposable {
     if (!caller) {
       const codec = bytesCodec;
       caller = this.#caller(new Method(service, { name, methodKind, input: codec, output: codec }));
-      // A proxy calls what its own callers name, which can be anything.
+      // The names may come from the callers of a proxy, so their number is bounded.
       if (this.#raw.size === MOST_RAW_METHODS) this.#raw.clear();
       this.#raw.set(key, caller);
     }
     return caller;
   }
 
-  // `async`, and the error made here, so that its stack leads to the caller.
+  // `async`, and the error is made here, so that its stack leads to the caller.
   async #single(method: Method, request: unknown, ...how: CallParts): Promise<unknown> {
     const call = this.#start(method, request, ...how);
-    request = undefined; // it can be large, and is encoded
+    request = undefined; // is encoded, and may be large
     const response = await call.receive();
     if (response === undefined) throw statusError(call.status!, method.path);
     return decodeMessage(call, method.output, response);
@@ -378,5 +390,5 @@ export class Client implements AsyncDisposable {
   }
 }
 
-/** Raw methods that are remembered, so that calling one again is as cheap as calling a typed one. */
+/** The most raw methods that are cached, which makes calls of them as cheap as typed calls. */
 const MOST_RAW_METHODS = 1_024;

@@ -1,9 +1,9 @@
 /**
- * What turns messages into bytes and back.
+ * Codecs, which encode and decode the messages of a type.
  *
- * The engine knows no protobuf: to it a message is what a codec encodes and decodes. `protobuf.ts`
- * adds protobuf-es; a program that brings its own codecs imports `@ttrpc/ttrpc/core`, and does not
- * load protobuf-es.
+ * The engine does not depend on protobuf: it uses codecs only. `protobuf.ts` adds those of
+ * protobuf-es; a program with its own codecs imports `@ttrpc/ttrpc/core`, which does not load
+ * protobuf-es.
  *
  * @module
  */
@@ -24,7 +24,7 @@ export type DescMessage = protobuf.DescMessage;
  */
 export type DescService = protobuf.DescService;
 
-// The documentation of protobuf-es has these two, under the same names.
+// These two are documented by protobuf-es, under the same names.
 
 /**
  * A message of a schema, as it is received.
@@ -34,7 +34,7 @@ export type DescService = protobuf.DescService;
 export type MessageShape<Desc extends DescMessage> = protobuf.MessageShape<Desc>;
 
 /**
- * What a message of a schema can be made of: the message, or an object with some of its fields.
+ * What a message of a schema can be created from: a message, or an object with some of its fields.
  *
  * @ignore
  */
@@ -44,58 +44,60 @@ export type MessageInitShape<Desc extends DescMessage> = protobuf.MessageInitSha
  * Encodes and decodes the messages of one type.
  *
  * @category Codecs
- * @typeParam Message What is received.
- * @typeParam Init What may be sent: a message, or something to make one of.
+ * @typeParam Message The type of decoded messages.
+ * @typeParam Init The type that can be encoded: a message, or what one can be created from.
  */
 export interface Codec<Message, Init = Message> {
   /**
    * Encodes a message.
    *
-   * @param message The message, or what it is made of.
-   * @returns Its bytes, which are not changed afterwards. They may be sent without being copied.
+   * @param message The message, or what it is created from.
+   * @returns The encoded message. It must not change afterwards: it may be sent without being
+   * copied.
    */
   encode(message: Init): Uint8Array;
   /**
    * Decodes a message.
    *
    * @param bytes An encoded message. The bytes are never overwritten, so the message may refer to
-   * them. They are a part of a larger buffer: a read buffer of up to 32 KiB with other messages in
-   * it, or that of one long frame. All of it stays in memory as long as anything refers to it, so
-   * copy a few bytes that may be kept for long. (Codecs of protobuf-es do: a field of bytes keeps at
-   * most eight times its length in memory, and 1 KiB. Other fields may be in the same buffer, so
-   * transfer a copy to a worker, not the buffer.)
-   * @returns The message.
+   * them. They are part of a larger buffer: a read buffer of up to 32 KiB with other messages in
+   * it, or the buffer of one long frame. All of it stays in memory as long as anything refers to
+   * it, so copy small parts that may be kept for long. (protobuf-es's codecs do: a field of bytes
+   * keeps at most 1 KiB and eight times its length in memory. Its buffer may contain other fields,
+   * so transfer a copy to a worker, not the buffer.)
+   * @returns The message. An error that is thrown instead fails the call.
    */
   decode(bytes: Uint8Array): Message;
   /**
-   * About how many bytes of memory a message takes while it is decoded and after that, with the bytes
-   * that it came in. It is asked for before `decode`, with the same bytes; a message that takes more
-   * than `limits.decodeFactor` allows is refused with `RESOURCE_EXHAUSTED` instead of being decoded.
-   * A codec without it is taken to make messages that are as large as their bytes.
+   * Estimates how many bytes of memory a message takes while it is decoded and after that,
+   * including its encoded bytes. Called before `decode`, with the same bytes; a message that takes
+   * more than `limits.decodeFactor` allows is refused with `RESOURCE_EXHAUSTED` instead of being
+   * decoded. Without this method, a message is assumed to take as much memory as its encoded bytes.
    *
-   * Codecs of protobuf-es count what the bytes will become. They also count the time that it takes,
-   * and return `Infinity` for a message that would hold the event loop for too long: about 60 ms, or
-   * as much longer as `most` is larger than 80 MiB.
+   * protobuf-es's codecs also estimate the time, and return `Infinity` for a message that would
+   * block the event loop for too long: about 60 ms, or in proportion longer where `most` is larger
+   * than 80 MiB.
    *
-   * @param bytes An encoded message, or anything else that a peer has sent: what is wrong with it is
-   * for `decode` to say.
-   * @param most The most that is allowed, in bytes. Counting may end there.
-   * @returns The memory in bytes; any number over `most` if it is more than that.
+   * @param bytes An encoded message, or anything else that a peer has sent: leave it to `decode` to
+   * report malformed bytes.
+   * @param most The most memory that is allowed, in bytes. Counting may stop there.
+   * @returns The memory in bytes; any number above `most` if it is more than that.
    */
   cost?(bytes: Uint8Array, most: number): number;
   /**
-   * Whether `encode` gives away the bytes that it returns: they have a buffer of their own, to which
-   * it keeps no reference. That of a long message is detached, and its memory freed, as soon as it
-   * is sent; where the buffer has room before the bytes (100 bytes do for most methods), the header
-   * is written there, which saves a write. `false` by default.
+   * Whether `encode` gives up the bytes that it returns: nothing else is in their buffer, and the
+   * codec keeps no reference to it. The buffer of a long message is then detached, which frees its
+   * memory, as soon as the message is sent; where the buffer has free space before the bytes (100
+   * bytes are enough for most methods), the header is written there, which saves a write. `false`
+   * by default.
    */
   readonly transfers?: boolean | undefined;
 }
 
 /**
- * Leaves bytes as they are: for proxies and tools that do not look into messages. What is received
- * is never overwritten, but a part of a larger buffer, which stays in memory as long as the message
- * does: keep `bytes.slice()`. What is sent is not to be changed any more.
+ * Leaves bytes unchanged, for proxies and tools that do not decode messages. Received bytes are
+ * never overwritten, but are part of a larger buffer, which stays in memory as long as they do: to
+ * keep them for long, copy them with `bytes.slice()`. Do not change bytes that you have sent.
  *
  * @category Codecs
  */
@@ -111,7 +113,7 @@ type SchemaCodec = <Desc extends DescMessage>(
 let provided: SchemaCodec | undefined;
 
 /**
- * Says how messages of protobuf-es are encoded. Called once, by `protobuf.ts`.
+ * Sets how messages of protobuf-es are encoded and decoded. Called once, by `protobuf.ts`.
  *
  * @param codec Makes the codec of a schema.
  */
@@ -124,15 +126,15 @@ export function provideSchemaCodec(codec: SchemaCodec): void {
  *
  * @param schema The message's schema.
  * @returns Its codec.
- * @throws {TypeError} If protobuf-es is not there, because only the core was imported.
+ * @throws {TypeError} If protobuf-es is not loaded, because only the core was imported.
  */
 export function schemaCodec<Desc extends DescMessage>(
   schema: Desc,
 ): Codec<MessageShape<Desc>, MessageInitShape<Desc>> {
   if (!provided) {
     throw new TypeError(
-      `Cannot encode or decode ${schema.typeName}: "@ttrpc/ttrpc/core" has no protobuf, ` +
-        `import "@ttrpc/ttrpc"`,
+      `Cannot encode or decode ${schema.typeName}: ` +
+        `"@ttrpc/ttrpc/core" does not load protobuf-es, import "@ttrpc/ttrpc"`,
     );
   }
   return provided(schema);

@@ -1,6 +1,7 @@
 /**
- * ttrpc without protobuf-es, for programs that bring their own codecs or forward bytes: all of
- * `@ttrpc/ttrpc` but for protobuf-es's services and status details, which it does not load.
+ * ttrpc without protobuf-es, for programs that have their own codecs or forward encoded messages.
+ * It exports what `@ttrpc/ttrpc` exports, and does not load protobuf-es: services of protobuf-es
+ * and `RpcError.findDetails()` need `@ttrpc/ttrpc`.
  *
  * @example A service with JSON for messages
  * ```ts

@@ -1,5 +1,5 @@
 /**
- * The lowest layer of ttrpc: bytes to frames and back.
+ * The framing layer of ttrpc: encodes frames, and decodes a stream of bytes into frames.
  *
  * A frame is a ten-byte header and its data:
  *
@@ -10,10 +10,10 @@
  * | 8 | type |
  * | 9 | flags |
  *
- * Clients and servers need none of this. It is for taps, proxies and tests, which look at or
+ * Clients and servers do not need this module. It is for taps, proxies and tests, which inspect or
  * forward frames.
  *
- * @example See the frames of a stream of bytes
+ * @example Decode the frames of a stream of bytes
  * ```ts
  * import { type Frame, frameDecoderStream, frameEncoderStream, FrameType } from "@ttrpc/ttrpc/framing";
  * import { deepEqual } from "node:assert/strict";
@@ -42,8 +42,8 @@ import { Writer } from "./wire/writer.ts";
 export const HEADER_LENGTH = 10;
 
 /**
- * What a frame carries. Frames of any other type are ignored by a peer. The last three are an
- * extension, which `docs/extension.md` describes: peers that do not know them ignore these, too.
+ * The types of frames. Frames of other types are ignored. The last three are an extension to ttrpc,
+ * which `docs/extension.md` describes; peers without it ignore them.
  */
 export const FrameType = {
   /** A `ttrpc.Request`, from client to server: opens a stream. */
@@ -52,11 +52,11 @@ export const FrameType = {
   Response: 2,
   /** One message of a stream, in either direction, without an envelope. */
   Data: 3,
-  /** Asks the peer, on stream 0, whether it is there. Up to eight bytes of data. */
+  /** Asks the peer for a pong, on stream 0. Up to eight bytes of data. */
   Ping: 4,
-  /** Answers a ping, on stream 0, with its data. */
+  /** Answers a ping, on stream 0, with the same data. */
   Pong: 5,
-  /** From client to server: the call of this stream is given up. */
+  /** From client to server: cancels the call of this stream. */
   Cancel: 0xc0,
 } as const;
 
@@ -66,63 +66,64 @@ export const FrameFlag = {
   RemoteClosed: 1,
   /** The sender will send more on this stream. */
   RemoteOpen: 2,
-  /** The frame carries no message; without this flag, no bytes are an empty message. */
+  /** The frame carries no message. Without this flag, a frame without data is an empty message. */
   NoData: 4,
 } as const;
 
 /** One frame. */
 export interface Frame {
-  /** The stream it belongs to: odd, chosen by the client. */
+  /** The id of its stream: odd, chosen by the client. */
   streamId: number;
   /** One of {@linkcode FrameType}. */
   type: number;
   /** Bits of {@linkcode FrameFlag}. */
   flags: number;
-  /** What follows the header. */
+  /** The bytes after the header. */
   data: Uint8Array;
 }
 
-/** Takes what a {@linkcode FrameDecoder} finds, in the order of the bytes. */
+/** Receives what a {@linkcode FrameDecoder} decodes, in the order of the bytes. */
 export interface FrameSink {
-  /** A whole frame. `data` is never written again, so it can be kept. */
+  /** A complete frame. `data` is never overwritten, so it can be kept. */
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void;
-  /** A header that announces more than the limit. Its data will be skipped, not stored. */
+  /** A header that announces data longer than the limit. The data is skipped, not stored. */
   oversized(streamId: number, type: number, flags: number, length: number): void;
 }
 
-const FIRST_READ = 1 << 10; // all that an idle connection costs
+const FIRST_READ = 1 << 10; // the buffer of an idle connection
 const SMALLEST_READ = 1 << 12;
 const LARGEST_READ = 1 << 15;
 const LARGE_DATA = 1 << 13;
 const FIRST_LARGE = 1 << 16;
 
 /**
- * Cuts a stream of bytes into frames, however the bytes are split.
+ * Decodes a stream of bytes into frames, in whatever pieces the bytes arrive.
  *
- * It owns the memory that the bytes are read into, so that no byte is copied on its way from the
- * socket to a message: read into {@linkcode FrameDecoder.space}, then say with
- * {@linkcode FrameDecoder.push} how much was read. What has been handed out is never overwritten.
+ * It owns the memory into which the bytes are read, so that no byte is copied on its way from the
+ * socket to a message: read into {@linkcode FrameDecoder.space}, then call {@linkcode
+ * FrameDecoder.push} with the number of bytes read. Data of frames that were passed to the sink is
+ * never overwritten.
  *
- * The memory follows the bytes received, not the lengths announced: reads start small and grow
- * with the traffic; large data has a buffer of its own, which doubles as its bytes arrive. Only a
- * peer that has sent as much before gets all of that buffer at once.
+ * Memory is allocated for bytes received, not for lengths announced: reads start small and grow
+ * with the traffic; long data gets a separate buffer, which doubles as its bytes arrive. It is
+ * allocated in full only if the peer has sent data of that length before.
  */
 export class FrameDecoder {
   readonly #limit: number;
   #buffer = new Uint8Array(0);
-  #start = 0; // of the first byte that no frame has taken
+  #start = 0; // of the bytes that are not decoded yet
   #end = 0; // of the bytes read
   #readSize = FIRST_READ;
   #skip = 0; // bytes left of an oversized frame
   #large: Uint8Array | undefined; // the data of a large frame, with its header before it
   #largeEnd = 0;
   #largeLength = 0;
-  #longest = FIRST_LARGE; // the longest large frame that has come whole
+  #longest = FIRST_LARGE; // the longest large frame that was received completely
   #frames = 0;
   #stopped = false;
 
   /**
-   * Makes a decoder.
+   * Creates a decoder.
    *
    * @param maxLength The most bytes of data a frame may have. 4 MiB by default.
    * @throws {RangeError} If that is more than 16 MiB - 1, or not a whole number above zero.
@@ -137,12 +138,12 @@ export class FrameDecoder {
     this.#limit = maxLength;
   }
 
-  /** Whether the bytes so far end inside a frame. */
+  /** Whether the bytes received so far end inside a frame. */
   get partial(): boolean {
     return this.#skip > 0 || this.#large !== undefined || this.#end > this.#start;
   }
 
-  /** How many frames were cut, so that one under way can be told from the next. */
+  /** The number of frames decoded so far, which tells an incomplete frame from the next one. */
   get frames(): number {
     return this.#frames;
   }
@@ -152,15 +153,16 @@ export class FrameDecoder {
     return this.#large ? this.#largeLength : 0;
   }
 
-  /** Hands out no more frames until {@linkcode FrameDecoder.resume}. A sink may call it. */
+  /** Passes on no more frames until {@linkcode FrameDecoder.resume}. A sink may call it. */
   stop(): void {
     this.#stopped = true;
   }
 
   /**
-   * Goes on.
+   * Passes on frames again.
    *
-   * @param sink Receives the frames that were whole already.
+   * @param sink Receives the frames that are complete already.
+   * @throws {RpcError} As {@linkcode FrameDecoder.push} does.
    */
   resume(sink: FrameSink): void {
     this.#stopped = false;
@@ -173,11 +175,11 @@ export class FrameDecoder {
     return { missing, rest: this.#buffer.subarray(this.#start, this.#end) };
   }
 
-  /** The place for the next bytes. Valid until the next {@linkcode FrameDecoder.push}. */
+  /** The buffer for the next bytes. Valid until the next {@linkcode FrameDecoder.push}. */
   space(): Uint8Array<ArrayBuffer> {
     if (this.#large) return this.#large.subarray(this.#largeEnd) as Uint8Array<ArrayBuffer>;
     const rest = this.#end - this.#start;
-    // A frame handed out may still look into the buffer, so it is replaced, never rewound.
+    // Frames that were passed on refer to the buffer, so it is replaced, never reused.
     if (this.#buffer.length - this.#end < Math.max(HEADER_LENGTH, this.#readSize >> 2)) {
       if (this.#end > 0) this.#readSize = Math.max(this.#readSize, SMALLEST_READ);
       const buffer = new Uint8Array(Math.max(this.#readSize, 2 * rest));
@@ -190,12 +192,12 @@ export class FrameDecoder {
   }
 
   /**
-   * Takes the bytes that were read.
+   * Decodes the bytes that were read.
    *
-   * @param length How many bytes of {@linkcode FrameDecoder.space} were filled.
-   * @param sink Receives the frames that are now whole.
+   * @param length The number of bytes of {@linkcode FrameDecoder.space} that were filled.
+   * @param sink Receives the frames that are now complete.
    * @throws {RpcError} With `INTERNAL` if a header's first byte is not zero: the bytes are not
-   * ttrpc, or out of step for good. Nothing more can be decoded.
+   * ttrpc, and nothing more can be decoded.
    */
   push(length: number, sink: FrameSink): void {
     if (this.#large) {
@@ -203,14 +205,14 @@ export class FrameDecoder {
       return;
     }
     const free = this.#buffer.length - this.#end;
-    // Reads that fill their space ask for more, reads that leave most of it for less.
+    // The next read is larger if this one filled its space, smaller if it left most of it free.
     if (length === free) this.#readSize = Math.min(2 * this.#readSize, LARGEST_READ);
     else if (length < this.#readSize >> 3 && this.#readSize > SMALLEST_READ) this.#readSize >>= 1;
     this.#end += length;
     this.#cut(sink);
   }
 
-  /** Hands out every whole frame of the buffer. */
+  /** Passes on every complete frame in the buffer. */
   #cut(sink: FrameSink): void {
     const buffer = this.#buffer;
     while (!this.#stopped) {
@@ -294,15 +296,15 @@ function readUint32(buffer: Uint8Array, at: number): number {
 }
 
 /**
- * Writes a header.
+ * Writes the header of a frame.
  *
  * @internal
  *
- * @param writer Where to.
- * @param streamId The stream.
+ * @param writer The writer to write to.
+ * @param streamId The id of the stream.
  * @param type One of {@linkcode FrameType}.
  * @param flags Bits of {@linkcode FrameFlag}.
- * @param length The bytes of data that follow.
+ * @param length The length of the data that follows, in bytes.
  */
 export function writeHeader(
   writer: Writer,
@@ -319,17 +321,17 @@ export function writeHeader(
 }
 
 /**
- * The bytes of one frame.
+ * Encodes one frame.
  *
  * @param frame The frame.
- * @returns Its header and its data, in memory of their own.
+ * @returns Its header and data, in a new array.
  * @throws {RangeError} If the data is longer than a header can announce.
  */
 export function encodeFrame(frame: Frame): Uint8Array {
   const { streamId, type, flags, data } = frame;
   if (data.length > MESSAGE_BYTES_MAX) {
     throw new RangeError(
-      `Cannot encode a frame of ${data.length} bytes: the most is ${MESSAGE_BYTES_MAX}`,
+      `Cannot encode a frame of ${data.length} bytes: the maximum is ${MESSAGE_BYTES_MAX}`,
     );
   }
   const writer = new Writer();
@@ -337,19 +339,20 @@ export function encodeFrame(frame: Frame): Uint8Array {
   return concat([...writer.take(), data]);
 }
 
-/** What a {@linkcode frameDecoderStream} may be told. */
+/** Options of {@linkcode frameDecoderStream}. */
 export interface FrameDecoderStreamOptions {
   /** The most bytes of data a frame may have. 4 MiB by default. */
   maxLength?: number;
 }
 
 /**
- * A stream of bytes into the frames it holds.
+ * Creates a transform stream that decodes bytes into frames.
  *
- * @param options What differs from the defaults.
- * @returns The transform. It errors with an {@linkcode RpcError}: `INTERNAL` where the bytes are
- * not ttrpc, `RESOURCE_EXHAUSTED` for a frame over the limit, and `UNAVAILABLE` where they end
- * inside a frame.
+ * @param options The limit.
+ * @returns The transform stream. It errors with an {@linkcode RpcError}: `INTERNAL` if the bytes
+ * are not ttrpc, `RESOURCE_EXHAUSTED` if a frame is longer than the limit, and `UNAVAILABLE` if
+ * they end inside a frame.
+ * @throws {RangeError} If `maxLength` is not a whole number from 1 to 16 MiB - 1.
  */
 export function frameDecoderStream(
   options: FrameDecoderStreamOptions = {},
@@ -382,9 +385,10 @@ export function frameDecoderStream(
 }
 
 /**
- * Frames into a stream of bytes.
+ * Creates a transform stream that encodes frames into bytes.
  *
- * @returns The transform.
+ * @returns The transform stream. It errors with a `RangeError` if a frame's data is longer than
+ * 16 MiB - 1.
  */
 export function frameEncoderStream(): TransformStream<Frame, Uint8Array> {
   return toTransformStream(async function* (source: ReadableStream<Frame>) {
@@ -393,10 +397,10 @@ export function frameEncoderStream(): TransformStream<Frame, Uint8Array> {
 }
 
 /**
- * Checks the data of a frame before it is sent.
+ * Checks the length of a frame's data before it is sent.
  *
  * @internal
- * @param length Its length in bytes.
+ * @param length The length in bytes.
  * @param limit The limit in bytes.
  * @throws {RpcError} With `RESOURCE_EXHAUSTED` if it is longer.
  */
@@ -405,10 +409,10 @@ export function checkLength(length: number, limit: number): void {
 }
 
 /**
- * The status of a frame that is longer than a limit, in the words that all ttrpc servers use.
+ * The error for a frame that is longer than the limit, with the text that all ttrpc servers use.
  *
  * @internal
- * @param length The frame's length in bytes, without its header.
+ * @param length The length of the frame's data in bytes.
  * @param limit The limit in bytes.
  * @returns An error with `RESOURCE_EXHAUSTED`.
  */

@@ -10,8 +10,8 @@ import type { HandlerContext, Messages } from "./service.ts";
 import type { MessageSizes } from "./engine/stream.ts";
 
 /**
- * What an interceptor knows of a method. Of a request that a server could not read, it knows
- * nothing: service and name are empty. A method that a server does not have counts as unary.
+ * The method of an intercepted call. If a server could not decode the request, service and name are
+ * empty. A method that a server does not have counts as unary.
  *
  * @category Interceptors
  */
@@ -22,36 +22,37 @@ export interface MethodInfo<Kind extends MethodKind = MethodKind> {
   readonly name: string;
   /** Both, as `pkg.Service/SayHello`. */
   readonly path: string;
-  /** The kind. */
+  /** The kind of the method. */
   readonly kind: Kind;
-  /** Whether the proto file marks it as idempotent, or as having no side effects. */
+  /** Whether the proto file marks the method as idempotent, or as having no side effects. */
   readonly idempotent: boolean;
 }
 
 /**
- * What all requests have. An interceptor may pass on another request than it was given.
+ * What all intercepted requests have. An interceptor may pass on a changed copy of its request.
  *
  * @category Interceptors
  */
 export interface InterceptedCall {
-  /** What travels beside the request. May be changed in place. */
+  /** The metadata of the request. May be changed in place. */
   readonly metadata: Metadata;
   /**
-   * What the call may take, in milliseconds; on a server, what is left. An interceptor can pass on
-   * less, not more: the call ends at its deadline, and what is passed on after that is refused.
+   * The timeout of the call, in milliseconds; on a server, the time until its deadline. `undefined`
+   * if there is no deadline. An interceptor can pass on less, not more: the call ends at its
+   * deadline, and `next()` rejects after that.
    */
   readonly timeoutMs: number | undefined;
   /**
-   * Aborted when the call is given up: by its deadline, its caller, or because the client is
-   * closed. On a server, when the call is over; its `reason` says how, if it was not answered well.
+   * On a client, aborted when the call is cancelled, its deadline passes, or the client is closed.
+   * On a server, aborted when the call is over; its `reason` tells how the call ended.
    *
-   * What a listener throws goes to `onError` on a server. On a client it is dropped: the call is
-   * over, and there is nobody left to tell.
+   * An error that a listener throws goes to `onError` on a server. On a client it is dropped,
+   * because the call is over already.
    */
   readonly signal: AbortSignal | undefined;
-  /** On a client, the server's address, as `client.address` has it. */
+  /** On a client, the server's address, the same as `client.address`. */
   readonly address?: string | undefined;
-  /** The encoded bytes of the call's messages so far. The numbers grow with the call. */
+  /** The encoded bytes of the call's messages so far. The numbers grow during the call. */
   readonly sizes: Readonly<MessageSizes>;
   /** On a server, the context that the handler will get. */
   readonly context?: HandlerContext;
@@ -65,31 +66,31 @@ export interface InterceptedCall {
 export interface SingleRequest<Kind extends MethodKind> extends InterceptedCall {
   /** The method. */
   readonly method: MethodInfo<Kind>;
-  /** Which kind it is. */
+  /** The kind of the method. */
   readonly kind: Kind;
   /**
-   * The message: as the caller gave it, or on a server as it came; `undefined` for a call that the
-   * server refuses.
+   * The message: on a client, as the caller passed it; on a server, decoded, or `undefined` for a
+   * call that the server refuses.
    */
   readonly message: unknown;
 }
 
 /**
- * The request of a method that takes many messages.
+ * The request of a method that takes a stream of messages.
  *
  * @category Interceptors
  */
 export interface StreamRequest<Kind extends MethodKind> extends InterceptedCall {
   /** The method. */
   readonly method: MethodInfo<Kind>;
-  /** Which kind it is. */
+  /** The kind of the method. */
   readonly kind: Kind;
   /** The messages; none for a call that the server refuses. */
   readonly message: Messages<unknown>;
 }
 
 /**
- * A request of any kind of method.
+ * The request of a method of any kind.
  *
  * @category Interceptors
  */
@@ -100,31 +101,31 @@ export type InterceptedRequest =
   | StreamRequest<"bidi_streaming">;
 
 /**
- * The response of a method that gives one message.
+ * The response of a method that returns one message.
  *
  * @category Interceptors
  */
 export interface SingleResponse<Kind extends MethodKind> {
-  /** Which kind the method is. */
+  /** The kind of the method. */
   readonly kind: Kind;
   /** The message. */
   readonly message: unknown;
 }
 
 /**
- * The response of a method that gives many messages.
+ * The response of a method that returns a stream of messages.
  *
  * @category Interceptors
  */
 export interface StreamResponse<Kind extends MethodKind> {
-  /** Which kind the method is. */
+  /** The kind of the method. */
   readonly kind: Kind;
-  /** The messages. An interceptor that wraps them passes on their end, early or not. */
+  /** The messages. An interceptor that wraps them has to pass on their end, and `return()`. */
   readonly message: Messages<unknown>;
 }
 
 /**
- * A response of any kind of method.
+ * The response of a method of any kind.
  *
  * @category Interceptors
  */
@@ -135,21 +136,22 @@ export type InterceptedResponse =
   | StreamResponse<"bidi_streaming">;
 
 /**
- * Makes a call: the next interceptor, or the call itself.
+ * Makes a call: through the next interceptor or, in the innermost one, directly.
  *
  * @category Interceptors
  */
 export type Invoke = (request: InterceptedRequest) => Promise<InterceptedResponse>;
 
 /**
- * Code around calls. It is called with what comes next, once for each method of a service or a
- * service client, and for each raw method; what it returns is called for each call. The first
- * interceptor of a list is the outermost: it sees requests first and responses last.
+ * Code that runs around every call. An interceptor is called with `next` once for each method of a
+ * service or service client, and for each raw method; the function that it returns is called for
+ * each call. The first interceptor of a list is the outermost: it sees requests first and responses
+ * last.
  *
- * A server's interceptors see every call, also those that the server refuses: of unknown methods,
- * that cannot be read, over a limit, or during a shutdown. For these `next()` rejects with the
- * error that will be answered. It also rejects as soon as a call is over, whatever its handler
- * does.
+ * A server's interceptors see every call, including those that the server refuses: calls of unknown
+ * methods, calls over a limit or during a shutdown, and requests that cannot be decoded. For these,
+ * `next()` rejects with the error that the client gets. It also rejects as soon as a call is over,
+ * even if its handler is still running.
  *
  * @category Interceptors
  * @example Time every call
@@ -169,22 +171,22 @@ export type Invoke = (request: InterceptedRequest) => Promise<InterceptedRespons
 export type Interceptor = (next: Invoke) => Invoke;
 
 /**
- * Runs interceptors around a call.
+ * Puts interceptors around a call.
  *
- * @param interceptors The outermost first.
- * @param invoke The call itself.
- * @returns What makes an intercepted call.
+ * @param interceptors The interceptors, outermost first.
+ * @param invoke Makes the call.
+ * @returns Makes the call through the interceptors.
  */
 export function intercept(interceptors: readonly Interceptor[], invoke: Invoke): Invoke {
   return interceptors.reduceRight((next, interceptor) => interceptor(next), invoke);
 }
 
 /**
- * The response that interceptors see.
+ * Makes the response that interceptors see.
  *
  * @param method The method.
- * @param message Its message or messages.
- * @returns Both.
+ * @param message The message, or an iterable of messages.
+ * @returns The response.
  */
 export function interceptedResponse(method: Method, message: unknown): InterceptedResponse {
   return { kind: method.kind, message } as InterceptedResponse;

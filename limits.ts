@@ -1,51 +1,51 @@
 /**
- * What one connection may use: the bounds that keep a peer, hostile or merely slow, from taking
- * more than its share.
+ * Limits on what a connection and a server may use, which keep a hostile or slow peer from taking
+ * too much.
  *
  * @module
  */
 
 /**
- * The bounds of each connection, and of a server as a whole. Every field may be set; what is left out
- * keeps its default.
+ * Limits of each connection, and of a server as a whole. Limits that are not set keep their
+ * defaults.
  *
  * @category Limits and numbers
  */
 export interface Limits {
   /**
-   * The longest message in bytes, in either direction, counted as the data of one frame: the
-   * message in its envelope. 4 MiB by default, as in every other ttrpc; up to 16 MiB - 1 where
-   * both ends agree. A longer one fails its own call with `RESOURCE_EXHAUSTED`.
+   * The longest message in bytes, in either direction, measured as the data of one frame: the
+   * message with its envelope. 4 MiB by default, as in all other implementations of ttrpc; up to
+   * 16 MiB - 1 if both sides set it. A longer message fails its call with `RESOURCE_EXHAUSTED`.
    */
   messageBytes: number;
   /**
-   * How many times its bytes a message may take in memory while it is decoded and after that, beside
-   * 16 MiB: `decodeFactor * bytes + 16 MiB`. It is counted before a message is decoded; one made of
-   * so many small parts that it would take more, or hold the event loop for too long, fails its own
-   * call with `RESOURCE_EXHAUSTED`. See `cost` of a codec. 16 by default.
+   * How much memory a message may take while it is decoded and after that, as a multiple of its
+   * encoded bytes, plus 16 MiB: `decodeFactor * bytes + 16 MiB`. It is estimated before a message
+   * is decoded; one of so many small parts that it would take more, or block the event loop for too
+   * long, fails its call with `RESOURCE_EXHAUSTED`. See `cost()` of a codec. 16 by default.
    */
   decodeFactor: number;
   /**
-   * Handlers that run for one connection of a server. A call more is answered `RESOURCE_EXHAUSTED`.
-   * One that does not heed its signal runs, and counts, until it settles, although its call is over.
-   * 10,000 by default.
+   * The most handlers that run at the same time for one connection of a server. Further calls fail
+   * with `RESOURCE_EXHAUSTED`. A handler that ignores its signal counts until it settles, even if
+   * its call is over. 10,000 by default.
    */
   concurrentCalls: number;
-  /** Handlers that run for all connections of a server, likewise. 20,000 by default. */
+  /** The same for all connections of a server together. 20,000 by default. */
   serverCalls: number;
-  /** Connections of a server. One more is closed at once. 10,000 by default. */
+  /** The most connections of a server. A further one is closed at once. 10,000 by default. */
   connections: number;
   /**
-   * Bytes of memory that the calls of one connection of a server may hold when another one begins:
-   * requests that handlers work on, replies that wait to be sent, and those that are expected.
-   * Beyond it, the connection begins no call and does not read on until there is room. 64 MiB by
-   * default.
+   * Bytes of memory that the calls of one connection of a server may hold before it waits with
+   * further calls: requests that handlers work on, responses that wait to be sent, and responses
+   * that are expected. At this limit, the connection begins no call, and does not read until memory
+   * is released. 64 MiB by default.
    */
   heldBytes: number;
   /**
-   * Bytes of memory that all connections of a server may hold in this way, with what is queued and
-   * long frames under way. Beyond it, connections that hold little still may begin small calls.
-   * 512 MiB by default.
+   * The same for all connections of a server together, including queued messages and long frames
+   * that are being received. At this limit, connections that hold little may still begin small
+   * calls. 512 MiB by default.
    */
   serverHeldBytes: number;
   /**
@@ -65,24 +65,24 @@ export interface Limits {
   stallTimeoutMs: number;
   /**
    * How long, in milliseconds, a peer may take to finish a frame that it has begun, before the
-   * connection ends; and how long one may read nothing of what it is sent while the server has no
-   * room for others. 30,000 by default; 0 means for ever.
+   * connection ends; and how long it may not read what it is sent while the server has reached
+   * `serverHeldBytes`. 30,000 by default; 0 means no limit.
    */
   frameTimeoutMs: number;
   /**
-   * After how many milliseconds without a call a server ends a connection. 0 by default, which
-   * means never: containerd's clients keep theirs.
+   * How long, in milliseconds, a connection may have no call in flight before the server ends it. 0
+   * by default, which means no limit: containerd's clients keep idle connections open.
    */
   idleTimeoutMs: number;
 }
 
-/** The longest frame data the ttrpc protocol speaks of, in bytes: 4 MiB. */
+/** The longest data of a frame that the ttrpc protocol specifies, in bytes: 4 MiB. */
 export const MESSAGE_BYTES = 4 << 20;
 
-/** The longest frame data a header can announce while its first byte stays zero. */
+/** The longest data that a frame's header can announce, in bytes: its first byte is always zero. */
 export const MESSAGE_BYTES_MAX = (1 << 24) - 1;
 
-/** What any message may take in memory beside a multiple of its bytes: 16 MiB. */
+/** Bytes of memory that any message may take in addition to a multiple of its length: 16 MiB. */
 export const DECODE_BYTES = 16 << 20;
 
 const DEFAULTS: Readonly<Limits> = {
@@ -116,12 +116,12 @@ const LARGEST: Readonly<Limits> = {
 };
 
 /**
- * The given limits over the defaults.
+ * Checks limits, and adds the defaults.
  *
- * @param limits The ones to set.
- * @returns A complete set.
- * @throws {RangeError} If a value is not a whole number, or outside what the field allows.
- * @throws {TypeError} If there is no such limit.
+ * @param limits The limits to set.
+ * @returns All limits.
+ * @throws {RangeError} If a value is not a whole number, or is outside the range of its limit.
+ * @throws {TypeError} If there is no limit of a given name.
  */
 export function resolveLimits(
   limits: { [Name in keyof Limits]?: Limits[Name] | undefined } = {},
@@ -130,7 +130,7 @@ export function resolveLimits(
   for (const [name, value] of Object.entries(limits) as [keyof Limits, number | undefined][]) {
     if (value === undefined) continue;
     if (!Object.hasOwn(DEFAULTS, name)) {
-      throw new TypeError(`Cannot set limit "${name}": there is none of that name`);
+      throw new TypeError(`Cannot set limit "${name}": there is no limit of that name`);
     }
     const least = name.endsWith("Ms") ? 0 : 1;
     if (!Number.isInteger(value) || value < least || value > LARGEST[name]) {

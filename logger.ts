@@ -1,5 +1,5 @@
 /**
- * An interceptor that tells of every call, in a form for programs.
+ * An interceptor that logs every call as an object.
  *
  * @module
  */
@@ -9,32 +9,32 @@ import type { MethodKind } from "./engine/method.ts";
 import type { Messages } from "./service.ts";
 import { abortStatus, Code, RpcError } from "./status.ts";
 
-/** What there is to tell of a call that has ended. */
+/** A call that has ended. */
 export interface LogEntry {
   /** The method, as `pkg.Service/Method`. */
   method: string;
   /** The kind of the method. */
   kind: MethodKind;
-  /** How the call ended. A stream that its consumer left early has ended with `CANCELLED`. */
+  /** The status code. A stream that its consumer left early has `CANCELLED`. */
   code: Code;
-  /** What it took, to the end of the last message, in milliseconds. */
+  /** How long the call took, to the end of its last message, in milliseconds. */
   durationMs: number;
-  /** How many messages were sent to the server. */
+  /** The number of request messages that passed through the interceptor. */
   requests: number;
-  /** How many messages were received by the caller. */
+  /** The number of response messages that passed through the interceptor. */
   responses: number;
-  /** What the call ended with, if not well. Anything but an `RpcError` is its `cause`. */
+  /** Why the call failed. An error that is not an `RpcError` is its `cause`. */
   error?: RpcError;
 }
 
 /**
- * Tells of every call when it has ended.
+ * Logs every call when it has ended.
  *
- * Names of methods and messages of errors are what the peer has sent. `JSON.stringify()` escapes
- * the ends of lines and the escape sequences in them, but not DEL, C1 and what turns the direction
- * of text: where a terminal shows the entries, escape those as well.
+ * Method names and error messages can come from the peer. `JSON.stringify()` escapes line breaks
+ * and escape sequences in them, but not DEL, C1 control characters and characters that change the
+ * direction of text: escape those as well where a terminal shows the entries.
  *
- * @param log Gets one entry for each call. What it throws fails the call, as it would in any
+ * @param log Called with one entry for each call. An error that it throws fails the call, as in any
  * interceptor.
  * @returns The interceptor, for a client or a server.
  *
@@ -65,7 +65,7 @@ export function logger(log: (entry: LogEntry) => void): Interceptor {
       const error = RpcError.from(reason);
       end(error.code, error);
     };
-    // A stream that is stopped was left by its consumer, or its call has ended by itself.
+    // A stream is stopped because its consumer has left it, or because its call has ended.
     const stopped = () => {
       const { signal } = request;
       const reason = signal?.aborted ? abortStatus(signal) : undefined;
@@ -94,8 +94,8 @@ export function logger(log: (entry: LogEntry) => void): Interceptor {
 }
 
 /**
- * Passes messages on, and tells of each and of their end. Not a generator: one that is left before
- * its first message would tell nothing.
+ * Passes messages on, and reports each of them and their end. Not a generator: `return()` before
+ * the first message would not run any of its code.
  */
 function counted<T>(
   messages: Messages<T>,

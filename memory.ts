@@ -1,5 +1,5 @@
 /**
- * Connections within one process, for tests.
+ * Pairs of connections within one process, for tests.
  *
  * @module
  */
@@ -12,12 +12,12 @@ import { NO_BYTES } from "./wire/writer.ts";
 const CAPACITY = 1 << 16;
 
 /**
- * Makes two connected ends: what is written to one is read from the other, as with a pair of unix
- * sockets. They half-close, and lose what was not read, in the same way; and timers run while they
- * are busy.
+ * Creates two connections that are connected to each other: bytes that are written to one are read
+ * from the other, as with a pair of unix sockets. They also half-close like these, and lose unread
+ * bytes like these; timers run while they are busy.
  *
  * @category Tests
- * @returns Both ends.
+ * @returns Both connections.
  *
  * @example Test a service without a socket
  * ```ts
@@ -39,7 +39,7 @@ export function createConnectionPair(): [ByteConnection, ByteConnection] {
 }
 
 class End implements ByteConnection {
-  // As those of a unix socket without a name, which is what this is like.
+  // The addresses of an unnamed unix socket, like which this behaves.
   readonly remoteAddr: Deno.UnixAddr = { transport: "unix", path: "" };
   readonly localAddr: Deno.UnixAddr = { transport: "unix", path: "" };
   readonly #incoming: Pipe;
@@ -67,7 +67,7 @@ class End implements ByteConnection {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    // As the system does: whoever closes without having read all resets the connection.
+    // As with a unix socket: to close with unread bytes resets the connection.
     const reset = this.#incoming.length > 0;
     this.#incoming.closeReader();
     this.#outgoing.closeWriter(reset);
@@ -78,10 +78,10 @@ function refused(): Promise<never> {
   return Promise.reject(new Deno.errors.BadResource("the connection is closed"));
 }
 
-/** Written to a pipe, these say that nothing follows. */
+/** Written to a pipe to mark its end. */
 const END = new Uint8Array(0);
 
-/** A read or a write that waits. */
+/** A pending read or write. */
 interface Waiting<Result> {
   readonly bytes: Uint8Array;
   resolve(result: Result): void;
@@ -89,20 +89,20 @@ interface Waiting<Result> {
 }
 
 /**
- * One direction. What is written goes to the read that waits, and otherwise into a ring of bytes
- * until there is one.
+ * One direction of a pair. Written bytes go to the pending read, or into a ring buffer until there
+ * is one.
  */
 class Pipe {
   readonly #reads: Waiting<number | null>[] = [];
   readonly #writes: Waiting<number>[] = [];
-  #ring = NO_BYTES; // made when it is needed
+  #ring = NO_BYTES; // allocated when it is needed
   #start = 0;
   #length = 0;
-  #ended = false; // nobody writes any more
-  #reset = false; // the writer has closed without reading all, which is told once
-  #unread = false; // nobody reads any more
+  #ended = false; // the writer has closed
+  #reset = false; // the writer has closed with unread bytes, which fails one read
+  #unread = false; // the reader has closed
 
-  /** How many bytes wait. */
+  /** The number of bytes that wait to be read. */
   get length(): number {
     return this.#length;
   }
@@ -122,9 +122,9 @@ class Pipe {
   }
 
   /**
-   * There is nobody to write any more.
+   * The writer has closed.
    *
-   * @param reset Whether what was written the other way is lost.
+   * @param reset Whether it has closed with unread bytes: a read then fails with `ConnectionReset`.
    */
   closeWriter(reset: boolean): void {
     interrupt(this.#writes);
@@ -133,33 +133,33 @@ class Pipe {
     this.#move();
   }
 
-  /** There is nobody to read any more. */
+  /** The reader has closed. */
   closeReader(): void {
     interrupt(this.#reads);
     this.#unread = true;
     this.#move();
   }
 
-  /** Does all that can be done, in order. */
+  /** Settles the reads and writes that can settle, in order. */
   #move(): void {
     while (this.#moveRead() || this.#moveWrite());
   }
 
-  /** Whether a read has settled. One that has not waits for bytes. */
+  /** Settles the first read if it need not wait for bytes, and tells whether it did. */
   #moveRead(): boolean {
     const read = this.#reads[0];
     if (read === undefined) return false;
     if (this.#length > 0 || read.bytes.length === 0) resolveInTurn(read, this.#take(read.bytes));
     else if (this.#reset) {
       this.#reset = false;
-      read.reject(new Deno.errors.ConnectionReset("the peer has closed without reading all"));
+      read.reject(new Deno.errors.ConnectionReset("the peer has closed with unread bytes"));
     } else if (this.#ended) read.resolve(null);
     else return false;
     this.#reads.shift();
     return true;
   }
 
-  /** Whether a write has settled. One that has not waits for room. */
+  /** Settles the first write if it need not wait for space, and tells whether it did. */
   #moveWrite(): boolean {
     const write = this.#writes[0];
     if (write === undefined) return false;
@@ -176,7 +176,7 @@ class Pipe {
     return true;
   }
 
-  /** Takes bytes from a write, and says how many. A read waits only where the ring is empty. */
+  /** Takes bytes of a write, and returns how many. A read is pending only if the ring is empty. */
   #give(bytes: Uint8Array): number {
     if (bytes.length === 0) return 0;
     const read = this.#reads.shift();
@@ -216,14 +216,14 @@ class Pipe {
 
 function interrupt(waiting: Waiting<never>[]): void {
   for (const { reject } of waiting.splice(0)) {
-    reject(new Deno.errors.Interrupted("the connection was closed meanwhile"));
+    reject(new Deno.errors.Interrupted("the connection was closed during this operation"));
   }
 }
 
-/** What a read takes with all that follows from it, in microseconds. */
+/** The time that a read and what follows from it take, in microseconds. */
 const READ_US = 20;
 
-/** Two ends that answer each other would keep timers, and so deadlines, waiting for ever. */
+/** Lets timers run now and then: two ends that answer each other would hold them up for ever. */
 function resolveInTurn(read: Waiting<number | null>, count: number): void {
   const others = spend(READ_US);
   if (others) void others.then(() => read.resolve(count));

@@ -1,12 +1,12 @@
 /**
- * What travels beside a request: an ordered list of keys and values.
+ * Metadata of a request: an ordered list of keys and values.
  *
  * @module
  */
 
 /**
- * What metadata can be made of: other metadata, an object, or pairs. In an object an array stands
- * for several values of one key.
+ * What metadata can be created from: other metadata, an object, or pairs of keys and values. In an
+ * object, an array has several values of one key.
  *
  * @category Services and calls
  */
@@ -15,10 +15,10 @@ export type MetadataInit =
   | Iterable<readonly [key: string, value: string]>;
 
 /**
- * The metadata of a call: an ordered list in which a key can come more than once.
+ * The metadata of a call: an ordered list of keys and values, in which a key can occur repeatedly.
  *
- * ASCII letters in keys are folded to lower case; all else is left as it is. The wire has metadata
- * on requests only, never on responses.
+ * ASCII letters in keys are folded to lower case; everything else is left as it is. ttrpc has
+ * metadata of requests only, not of responses.
  *
  * @category Services and calls
  * @example Read and write
@@ -34,13 +34,13 @@ export type MetadataInit =
  * ```
  */
 export class Metadata implements Iterable<[key: string, value: string]> {
-  /** A key, its value, the next key: a pair of its own would take five times as much memory. */
+  /** Keys and values in turn: an array for each pair would take five times as much memory. */
   #pairs: string[] = [];
 
   /**
-   * Makes metadata.
+   * Creates metadata.
    *
-   * @param init What to start with. Copied, not kept.
+   * @param init The initial pairs, which are copied. None by default.
    * @throws {TypeError} If a key or a value is not a string.
    */
   constructor(init?: MetadataInit) {
@@ -61,7 +61,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
     }
   }
 
-  /** How many pairs there are. */
+  /** The number of pairs. */
   get size(): number {
     return this.#pairs.length / 2;
   }
@@ -70,7 +70,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
    * The first value of a key.
    *
    * @param key The key, in any case.
-   * @returns The value, or `undefined` if the key is not there.
+   * @returns The value; `undefined` if the key is absent.
    */
   get(key: string): string | undefined {
     key = fold(key);
@@ -83,7 +83,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
    * All values of a key.
    *
    * @param key The key, in any case.
-   * @returns The values in order; none if the key is not there.
+   * @returns The values in order; an empty array if the key is absent.
    */
   getAll(key: string): string[] {
     key = fold(key);
@@ -91,7 +91,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
   }
 
   /**
-   * Whether a key is there.
+   * Whether a key is present.
    *
    * @param key The key, in any case.
    * @returns `true` if it has a value, even an empty one.
@@ -101,10 +101,10 @@ export class Metadata implements Iterable<[key: string, value: string]> {
   }
 
   /**
-   * Gives a key these values instead of those it has.
+   * Replaces all values of a key.
    *
    * @param key The key, in any case.
-   * @param values The values.
+   * @param values The new values.
    * @throws {TypeError} If the key or a value is not a string.
    */
   set(key: string, ...values: string[]): void {
@@ -128,7 +128,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
    * Removes a key with all its values.
    *
    * @param key The key, in any case.
-   * @returns Whether it was there.
+   * @returns Whether it was present.
    */
   delete(key: string): boolean {
     key = fold(key);
@@ -139,7 +139,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
   }
 
   /**
-   * A copy that changes independently.
+   * Copies the metadata.
    *
    * @returns The copy.
    */
@@ -147,7 +147,7 @@ export class Metadata implements Iterable<[key: string, value: string]> {
     return new Metadata(this);
   }
 
-  /** The pairs, in order. */
+  /** Iterates over the pairs, in order. */
   *[Symbol.iterator](): IterableIterator<[key: string, value: string]> {
     const pairs = this.#pairs;
     for (let at = 0; at < pairs.length; at += 2) yield [pairs[at]!, pairs[at + 1]!];
@@ -161,14 +161,14 @@ export class Metadata implements Iterable<[key: string, value: string]> {
 
 function pairOf(key: string, value: string): [string, string] {
   if (typeof key !== "string" || typeof value !== "string") {
-    throw new TypeError(`Cannot add ${key} to metadata: keys and values are strings`);
+    throw new TypeError(`Cannot add ${key} to metadata: keys and values must be strings`);
   }
   return [fold(key), value];
 }
 
 /**
- * Folds ASCII letters only. By Unicode's rules other characters become ASCII letters, too, so that a
- * peer could send a key in a form that no filter knows.
+ * Folds ASCII letters only. By Unicode's rules some other characters become ASCII letters, too: a
+ * peer could use them to send a key past a filter that looks for its ASCII form.
  */
 function fold(key: string): string {
   const lower = key.toLowerCase();

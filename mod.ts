@@ -1,9 +1,9 @@
 /**
- * ttrpc for Deno: containerd's RPC for processes of one machine. The services and messages of
- * gRPC, without HTTP/2.
+ * ttrpc for Deno: a client and a server for containerd's RPC protocol between processes of one
+ * machine. It has the services, messages and status codes of gRPC, without HTTP/2.
  *
- * {@linkcode connect} makes a client, {@linkcode serve} a server. Both take the services that
- * `protoc-gen-ttrpc-es` generates.
+ * {@linkcode connect} makes a client, {@linkcode serve} starts a server. Both take the services
+ * that `protoc-gen-ttrpc-es` generates.
  *
  * @example A server and a client
  * ```ts

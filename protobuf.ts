@@ -1,5 +1,5 @@
 /**
- * Adds protobuf-es to the engine: the codecs of its schemas.
+ * Adds protobuf-es to the engine: codecs for its schemas.
  *
  * @module
  */
@@ -33,13 +33,13 @@ provideSchemaCodec((schema) => ({
   transfers: true,
 }));
 
-/** Messages of protobuf-es, without what they would keep of the buffer that they came in. */
+/** Decodes messages, and copies those of their bytes that would keep a read buffer in memory. */
 function decoder<Desc extends DescMessage>(
   schema: Desc,
 ): Required<Pick<Codec<MessageShape<Desc>>, "cost" | "decode">> {
   const own = bytesOwner(schema);
   const counted = new MessageCost(schema);
-  let bare: Uint8Array | undefined; // was counted, and has nothing that would keep its buffer
+  let bare: Uint8Array | undefined; // was counted last; its message will not refer to the buffer
   return {
     cost(bytes, most) {
       const cost = counted.count(bytes, most);
@@ -56,15 +56,16 @@ function decoder<Desc extends DescMessage>(
   };
 }
 
-/** Bytes of a field that are worth being copied once only. */
+/** The length from which a field of bytes is encoded separately, so that it is copied only once. */
 const LONG = 1 << 13;
-/** Bytes left free before a long message, into which its header is written when it is sent. */
+/** Free bytes before a long message: its header is written there when it is sent. */
 const ROOM = new Uint8Array(256);
 
 /**
- * `toBinary()` copies bytes into a buffer that doubles as it fills, and then into the one that it
- * returns: a field of 64 KiB takes it 36 us here, and a copy 5. So fields of long bytes are left
- * out of what it is given, and put behind what it returns: a message's fields may have any order.
+ * `toBinary()` copies a field of bytes into a buffer that doubles as it fills, and then into the
+ * one that it returns: 64 KiB take 36 microseconds, a single copy takes 5. So long fields are left
+ * out of the message that it gets, and appended to its result: a message's fields may have any
+ * order.
  */
 function encoder<Desc extends DescMessage>(
   schema: Desc,
@@ -98,13 +99,13 @@ function encodeLong(
 
 const LEGACY_REQUIRED: FeatureSet_FieldPresence.LEGACY_REQUIRED = 3;
 
-/** Whether a field is one of bytes that may be left out. */
+/** Whether a field has the type `bytes` and may be absent. */
 function isBytes(field: DescField): boolean {
   return field.fieldKind === "scalar" && field.scalar === ScalarType.BYTES &&
     field.presence !== LEGACY_REQUIRED;
 }
 
-/** What a field is set to, if that is long. */
+/** The value of a field of bytes, if it is set and long. */
 function longBytes(message: Message, field: DescField): Uint8Array | undefined {
   const members = message as unknown as Readonly<Record<string, unknown>>;
   let value = members[field.localName];

@@ -1,5 +1,5 @@
 /**
- * An interceptor that calls again what may be called again.
+ * An interceptor that retries failed calls of idempotent methods.
  *
  * @module
  */
@@ -9,30 +9,30 @@ import type { Interceptor } from "./interceptor.ts";
 import { abortStatus, Code, RpcError, statusError } from "./status.ts";
 import { Timers } from "./async/timer.ts";
 
-/** When and how often to call again. */
+/** Options of {@linkcode retry}. */
 export interface RetryOptions {
-  /** How often to call at most, the first time included. 3 by default. */
+  /** The most attempts for one call, including the first. 3 by default. */
   attempts?: number | undefined;
-  /** What to wait before the second attempt, in milliseconds. 20 by default. */
+  /** The delay before the second attempt, in milliseconds. 20 by default. */
   initialDelayMs?: number | undefined;
   /**
-   * What to wait at most, in milliseconds. 1,000 by default. The delay doubles from attempt to
-   * attempt; of each, between half and all is waited, at random.
+   * The longest delay, in milliseconds. 1,000 by default. The delay doubles with each attempt; the
+   * pause is a random time between half of the delay and all of it.
    */
   maxDelayMs?: number | undefined;
-  /** The codes after which to call again. `UNAVAILABLE` by default. */
+  /** The status codes after which a call is retried. `[Code.UNAVAILABLE]` by default. */
   codes?: readonly Code[] | undefined;
 }
 
 /**
- * Calls unary methods again that have failed, if their proto file marks them with
- * `idempotency_level`. All other methods are called once. The deadline covers all attempts.
+ * Retries failed calls of unary methods that their proto file marks with `idempotency_level`. Calls
+ * of other methods are made once. The deadline covers all attempts.
  *
- * @param options When and how often.
- * @returns The interceptor, for a client. With `reconnect`, it outlasts the restart of a server.
- * @throws {RangeError} If `attempts` is no whole number above zero, or a delay is negative.
+ * @param options When and how often to retry.
+ * @returns The interceptor, for a client. With `reconnect`, calls survive the restart of a server.
+ * @throws {RangeError} If `attempts` is not a whole number above zero, or a delay is negative.
  *
- * @example Outlast the restart of a server
+ * @example Survive the restart of a server
  * ```ts
  * import { connect } from "@ttrpc/ttrpc";
  * import { retry } from "@ttrpc/ttrpc/retry";
@@ -47,7 +47,9 @@ export function retry(options: RetryOptions = {}): Interceptor {
   const codes = new Set(options.codes ?? [Code.UNAVAILABLE]);
   const timers = new Timers();
   if (!Number.isInteger(attempts) || attempts < 1) {
-    throw new RangeError(`Cannot retry with ${attempts} attempts`);
+    throw new RangeError(
+      `Cannot retry with ${attempts} attempts: it takes a whole number from 1`,
+    );
   }
   const delays = checkBackoff("retry", { initialDelayMs, maxDelayMs });
   return (next) => async (request) => {

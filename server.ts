@@ -1,5 +1,5 @@
 /**
- * The server: where it listens, who is connected, and how it ends.
+ * The server: listens, accepts connections, runs handlers, and shuts down.
  *
  * @module
  */
@@ -34,27 +34,27 @@ import { checkTime, Timers } from "./async/timer.ts";
 import type { SocketMode } from "./net/unix_listener.ts";
 
 /**
- * How to serve. {@linkcode ServeAddress} says where.
+ * Options of {@linkcode serve}, in addition to a {@linkcode ServeAddress}.
  *
  * @category Server
  */
 export interface ServeOptions extends ExtensionOptions {
-  /** Shuts the server down, gracefully, when it is aborted. */
+  /** Shuts the server down gracefully when it is aborted. */
   signal?: AbortSignal | undefined;
-  /** Code around every handler: interceptors, outermost first. */
+  /** Interceptors, outermost first. */
   interceptors?: readonly Interceptor[] | undefined;
-  /** The bounds of each connection, where they differ from the defaults. */
+  /** Limits that differ from the defaults. */
   limits?: Partial<Limits> | undefined;
   /**
-   * The permission bits of a unix socket, which it has from its first moment on. 0o600 by default:
-   * only the server's own user may connect. `"umask"` leaves them to the umask of the process.
-   * Abstract sockets have none: everybody may connect.
+   * The permission bits of a unix socket, in effect from its creation on. 0o600 by default: only
+   * the server's user may connect. `"umask"` leaves them to the umask of the process. Abstract
+   * sockets have none: every process on the machine may connect.
    */
   mode?: SocketMode | undefined;
   /**
-   * Hears of errors that no caller does: lost connections, failures to accept one, a failure to
-   * listen; and, with the method, what a handler throws that is no `RpcError`, and what a listener
-   * of its `context.signal` throws.
+   * Called with errors that no caller gets: lost connections, failures to listen or to accept a
+   * connection; and, with the method, errors that a handler throws and that are not `RpcError`s,
+   * and errors that a listener of `context.signal` throws.
    */
   onError?: ((error: unknown, method?: string) => void) | undefined;
   /** Called when the server listens, with its address. */
@@ -62,7 +62,7 @@ export interface ServeOptions extends ExtensionOptions {
 }
 
 /**
- * Where to serve: on a socket, on what a listener accepts, or on one open connection.
+ * Where to serve: at an address, on the connections of a listener, or on one open connection.
  *
  * @category Server
  */
@@ -71,47 +71,48 @@ export type ServeAddress =
   | TcpAddress
   | VsockAddress
   | {
-    /** Where to listen, in any form. */
+    /** The address to listen on, in any form. */
     address: Address;
   }
   | {
-    /** Where connections come from; closed at the end. */
+    /** A listener, which the server owns and closes from then on. */
     listener: ByteListener;
   }
   | {
-    /** A connection that is open already. The server is finished when it ends. */
+    /** An open connection, which the server owns. The server is finished when it ends. */
     connection: ByteConnection;
   };
 
 /**
- * What {@linkcode Server.shutdown} may be told. Without anything, it waits for all calls.
+ * Options of {@linkcode Server.shutdown}. Without any, it waits for all calls.
  *
  * @category Server
  */
 export interface ShutdownOptions {
-  /** Forces the shutdown after so many milliseconds. */
+  /** Forces the shutdown after this time, in milliseconds. */
   timeoutMs?: number | undefined;
   /** Forces the shutdown when it is aborted. */
   signal?: AbortSignal | undefined;
 }
 
 /**
- * Serves ttrpc.
+ * Starts a ttrpc server.
  *
- * On a unix socket it needs `--allow-net=unix:PATH,unix:PATH.new/s`, since it is made there before
- * it gets its place, and `--allow-read=FOLDER --allow-write=FOLDER` for the folder of PATH; over TCP
- * `--allow-net=HOST:PORT`.
+ * A unix socket is created at `PATH.new/s` and then moved to PATH. It needs
+ * `--allow-net=unix:PATH,unix:PATH.new/s`, and `--allow-read=FOLDER --allow-write=FOLDER` for the
+ * folder of PATH. TCP needs `--allow-net=HOST:PORT`.
  *
- * A stale socket, which nobody listens on, is replaced. To find out takes a moment: the server
- * then listens after the call has returned. See `onListen` and {@linkcode Server.finished}.
+ * A stale socket, on which no server listens, is replaced. Where a socket exists, the server tests
+ * it first, and listens only after this function has returned: await {@linkcode Server.listening}.
  *
  * @category Server
- * @param options Where to serve, and how.
- * @param routes Says what is offered.
- * @returns The server, at work.
- * @throws {TypeError | RangeError} If the address, an option or the routes make no sense.
- * @throws {Deno.errors.AddrInUse} If an ordinary file is in the way, or the port is taken.
- * @throws {Deno.errors.NotCapable} If Deno does not allow it.
+ * @param options Where and how to serve.
+ * @param routes Registers services with the router, synchronously.
+ * @returns The running server.
+ * @throws {TypeError | RangeError} If the address, an option or the routes are invalid.
+ * @throws {Deno.errors.AddrInUse} If an ordinary file has the path of the socket, or the port is in
+ * use.
+ * @throws {Deno.errors.NotCapable} If a permission of Deno is missing.
  *
  * @example Serve until interrupted
  * ```ts
@@ -140,19 +141,20 @@ export function serve(
 }
 
 /**
- * A server at work. {@linkcode serve} makes one.
+ * A running server. {@linkcode serve} starts one.
  *
  * @category Server
  */
 export class Server implements AsyncDisposable {
   /**
-   * Settles when the server listens. Rejects if it cannot, after {@linkcode serve} has returned.
-   * For a single connection, and for a listener, that is at once.
+   * Resolves when the server listens: at once for a listener and for a single connection. Rejects
+   * if the server finds out after {@linkcode serve} has returned that it cannot listen.
    */
   readonly listening: Promise<void>;
   /**
-   * Settles when the server is closed and nothing of it is left. Rejects if it could not start to
-   * listen after {@linkcode serve} had returned, because another server is alive on its path.
+   * Resolves when the server is closed and all its resources are released. Rejects if the server
+   * found out after {@linkcode serve} had returned that it cannot listen, because another server is
+   * alive on its path.
    */
   readonly finished: Promise<void>;
   readonly #host: ServerHost;
@@ -162,7 +164,7 @@ export class Server implements AsyncDisposable {
   readonly #connections = new Set<ServerConnection>();
   readonly #running = new Set<Promise<void>>();
   readonly #stopping = new AbortController();
-  readonly #selfEnding = new Set<Stream>(); // calls whose handlers wait for the shutdown
+  readonly #selfEnding = new Set<Stream>(); // calls whose handlers shut the server down
   readonly #started = Promise.withResolvers<void>();
   #listener: ByteListener | undefined;
   #draining: Promise<void> | undefined;
@@ -177,7 +179,7 @@ export class Server implements AsyncDisposable {
     const router = new Router(options.interceptors, limits.messageBytes);
     if (isPromiseLike(routes(router))) {
       throw new TypeError(
-        "Cannot serve: routes must be registered synchronously, and the callback returned a promise",
+        "Cannot serve: routes must be registered synchronously; the callback returned a promise",
       );
     }
     const deadlines = new Deadlines();
@@ -207,36 +209,36 @@ export class Server implements AsyncDisposable {
     );
     const shutdown = () => void this.shutdown();
     this.listening = this.#started.promise;
-    this.listening.catch(() => {}); // so does `finished`, which somebody has to look at
+    this.listening.catch(() => {}); // `finished` rejects with the same error
     this.finished = this.#start(options).finally(() => {
       signal?.removeEventListener("abort", shutdown);
       deadlines.close();
       pressure.stop();
     });
-    // Reported already. Without `onError`, it would be lost unless it were loud.
+    // `onError` gets the error. Without it, the unhandled rejection keeps it from being lost.
     if (options.onError) this.finished.catch(() => {});
     signal?.addEventListener("abort", shutdown);
     if (signal?.aborted) shutdown();
   }
 
-  /** Where the server listens; `undefined` before it does, and for a single connection. */
+  /** The address the server listens on; `undefined` before it does, and for a single connection. */
   get addr(): Deno.Addr | undefined {
     return this.#listener?.addr;
   }
 
   /**
-   * Stops gracefully: accepts nothing more, answers new calls `UNAVAILABLE`, lets those in flight
-   * finish, and closes. When forced, calls still in flight end: `context.signal` is aborted, and
-   * callers get `UNAVAILABLE`.
+   * Shuts down gracefully: stops listening, fails new calls with `UNAVAILABLE`, lets calls in
+   * flight finish, and closes the connections. When the shutdown is forced, calls still in flight
+   * end: `context.signal` is aborted, and callers get `UNAVAILABLE`.
    *
-   * A handler may shut its own server down, too: called before it first waits for something, the
-   * promise does not wait for the handler's own call, which is answered all the same. Called later,
-   * it does, and so must not be awaited.
+   * A handler may shut its own server down. If it does so before it first awaits something, the
+   * promise does not wait for the handler's own call, which still gets its response. If it does so
+   * later, the promise waits for that call, so the handler must not await it.
    *
-   * @param options When to force it.
-   * @returns Settles when the server is closed. Without anything to force it, that takes as long as
-   * the calls in flight, and as their clients take to read the answers.
-   * @throws {RangeError | TypeError} If an option makes no sense.
+   * @param options When to force the shutdown.
+   * @returns Resolves when the server is closed. Unless it is forced, that takes until all calls in
+   * flight have ended and their clients have read the responses.
+   * @throws {RangeError | TypeError} If an option is invalid.
    */
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
     const own = runningCall();
@@ -257,11 +259,11 @@ export class Server implements AsyncDisposable {
     }
     await this.#each((connection) => connection.force());
     this.close();
-    // A failure to start is not this caller's: whoever waits for `finished` hears of it.
+    // A failure to listen is reported by `finished`, not to this caller.
     await this.finished.catch(() => {});
   }
 
-  /** Settles when all calls have ended, but for those that shut the server down themselves. */
+  /** Settles when all calls have ended, except for those that shut the server down themselves. */
   async #drained(own: Stream | undefined): Promise<"but for some" | undefined> {
     const connections = [...this.#connections].map(({ connection }) => connection);
     if (!own || connections.every(({ streams }) => streams.get(own.id) !== own)) {
@@ -274,7 +276,7 @@ export class Server implements AsyncDisposable {
     return "but for some";
   }
 
-  /** Closes everything at once. Callers of calls in flight get `UNAVAILABLE`. */
+  /** Closes the server at once. Callers of calls in flight get `UNAVAILABLE`. */
   close(): void {
     this.#closed = true;
     this.#stopListening();
@@ -287,16 +289,16 @@ export class Server implements AsyncDisposable {
   }
 
   /**
-   * What the server has done so far.
+   * Statistics of the server.
    *
-   * @returns The numbers, at this moment.
+   * @returns The numbers at this moment.
    */
   stats(): Stats {
     const connections = [...this.#connections].map(({ connection }) => connection);
     return this.#tally.stats(connections, this.#host.held.bytes);
   }
 
-  /** Lets the server keep the process alive, as it does at first. */
+  /** Makes the server keep the process alive, as it does by default. */
   ref(): void {
     this.#unref = false;
     this.#host.deadlines.ref();
@@ -305,7 +307,7 @@ export class Server implements AsyncDisposable {
     for (const { connection } of this.#connections) connection.ref();
   }
 
-  /** Lets the process end while the server is open. */
+  /** Lets the process exit while the server is running. */
   unref(): void {
     this.#unref = true;
     this.#host.deadlines.unref();
@@ -314,19 +316,19 @@ export class Server implements AsyncDisposable {
     for (const { connection } of this.#connections) connection.unref();
   }
 
-  /** Starts at once if it can. The promise is that of the server's whole life. */
+  /** Starts to serve, at once if possible. The promise settles when the server has ended. */
   #start(options: ServeOptions & ServeAddress): Promise<void> {
     if ("connection" in options) {
       const { connection } = options;
       if (!isByteConnection(connection)) {
-        throw new TypeError("Cannot serve: no connection is given");
+        throw new TypeError("Cannot serve: `connection` is not an open connection");
       }
       this.#started.resolve();
       return this.#serve(connection, nameOf(connection));
     }
     if ("listener" in options) {
       const { listener } = options;
-      if (listener === undefined) throw new TypeError("Cannot serve: no listener is given");
+      if (listener === undefined) throw new TypeError("Cannot serve: `listener` is undefined");
       return this.#accept(listener);
     }
     const address = parseAddress("address" in options ? options.address : options);
@@ -337,7 +339,7 @@ export class Server implements AsyncDisposable {
       : this.#acceptLater(address as Required<UnixAddress>, mode);
   }
 
-  /** Listens where there is a socket already, if that is stale. */
+  /** Listens on a path that has a socket already, if that is stale. */
   async #acceptLater(address: Required<UnixAddress>, mode: SocketMode): Promise<void> {
     const { signal } = this.#stopping;
     let listener: ByteListener;
@@ -383,7 +385,7 @@ export class Server implements AsyncDisposable {
     if (this.#connections.size >= connections) {
       this.#report(
         new Error(
-          `Cannot take another connection: there are ${connections}, ` +
+          `Cannot accept another connection: there are ${connections}, ` +
             `which is the most that limits.connections allows`,
         ),
       );

@@ -1,5 +1,5 @@
 /**
- * Services and their methods: what a descriptor says, and the types that follow from it.
+ * Services and their methods: descriptors, call options, and the types of clients and handlers.
  *
  * @module
  */
@@ -16,49 +16,50 @@ import type { Metadata, MetadataInit } from "./metadata.ts";
 import { Method, type MethodDescriptor, type MethodKind } from "./engine/method.ts";
 
 /**
- * A service with codecs of one's own: what a program uses that does without protobuf-es.
+ * The descriptor of a service with custom codecs, for programs without protobuf-es.
  *
  * @category Services and calls
  */
 export interface ServiceDescriptor {
   /** The full name, such as `pkg.Service`. */
   readonly typeName: string;
-  /** The methods, by the name that they have in TypeScript. */
+  /** The methods, by their names in TypeScript. */
   readonly method: Readonly<Record<string, MethodDescriptor>>;
 }
 
 /**
- * What describes a service: protobuf-es's descriptor, or one with codecs of one's own.
+ * The descriptor of a service: protobuf-es's, or one with custom codecs.
  *
  * @category Services and calls
  */
 export type AnyService = DescService | ServiceDescriptor;
 
 /**
- * How a call is to be made. What a handler gets as its context is such options, too.
+ * Options of a call. A handler's context is valid call options, too.
  *
  * @category Services and calls
  */
 export interface CallOptions {
   /**
-   * Aborts the call, which then ends at once with `CANCELLED`, or with `DEADLINE_EXCEEDED` if the
+   * Cancels the call, which then ends at once with `CANCELLED`, or with `DEADLINE_EXCEEDED` if the
    * signal is that of `AbortSignal.timeout()`.
    */
   readonly signal?: AbortSignal | undefined;
   /**
-   * How long the call may take, in milliseconds: it ends with `DEADLINE_EXCEEDED` then. The server
-   * is told. Zero and less mean that the deadline has passed; without it the call may last for ever.
+   * How long the call may take, in milliseconds; after that it ends with `DEADLINE_EXCEEDED`, on
+   * the client and on the server. At zero or less, the deadline has passed already. Without a
+   * timeout, there is no deadline.
    */
   readonly timeoutMs?: number | undefined;
-  /** What travels beside the request. */
+  /** The metadata to send with the request. */
   readonly metadata?: MetadataInit | undefined;
 }
 
 /**
- * What a handler knows of its call beside the request.
+ * The context of a call, which its handler gets together with the request.
  *
- * It is valid {@linkcode CallOptions}: passed on to a call of another service, it carries the
- * deadline, the metadata and the cancellation along.
+ * It is valid {@linkcode CallOptions}: passed to a call of another service, it passes on the
+ * deadline, the metadata and the cancellation.
  *
  * @category Services and calls
  */
@@ -67,68 +68,68 @@ export interface HandlerContext extends CallOptions {
    * Aborted when the call is over, however it ended: its deadline passed, the connection was lost,
    * the server is being closed, or the handler itself is done.
    *
-   * What a listener throws goes to the server's `onError`; the other listeners are called all the
-   * same. What an async listener rejects with is a promise of its own, which nobody catches.
+   * An error that a listener throws goes to the server's `onError`, and the other listeners are
+   * still called. The promise of an async listener is ignored, so it must not reject.
    */
   readonly signal: AbortSignal;
-  /** What is left until the deadline, in milliseconds; `undefined` if there is none. */
+  /** The time until the deadline, in milliseconds; `undefined` if there is none. */
   readonly timeoutMs: number | undefined;
-  /** What came beside the request. */
+  /** The metadata of the request. */
   readonly metadata: Metadata;
   /** The full name of the service, such as `pkg.Service`. */
   readonly service: string;
   /** The name of the method, such as `SayHello`. */
   readonly method: string;
-  /** Who calls. */
+  /** The connection on which the call came. */
   readonly connection: ConnectionInfo;
 }
 
 /**
- * What a handler knows of the connection that its call came on.
+ * A client's connection, as handlers and interceptors see it.
  *
  * @category Services and calls
  */
 export interface ConnectionInfo {
-  /** The address of the client, as far as the connection knows. */
+  /** The address of the client, if known. */
   readonly remoteAddr: Deno.Addr | undefined;
   /**
-   * Values of this connection, which an interceptor or a handler sets and later calls on the same
-   * connection read. They go when it ends.
+   * Values that interceptors and handlers keep for later calls on the same connection. They are
+   * dropped when it ends.
    */
   readonly values: Map<unknown, unknown>;
 }
 
 /**
- * The options that may be set for all calls of a client or of a service.
+ * Call options that can be set for all calls of a client, or of a service client.
  *
  * @category Services and calls
  */
 export type CallDefaults = Pick<CallOptions, "timeoutMs" | "metadata">;
 
 /**
- * The messages that a peer takes or sends one by one.
+ * Messages to send one by one: any iterable, such as an array, a generator or a `ReadableStream`.
  *
  * @category Services and calls
  */
 export type Messages<T> = AsyncIterable<T> | Iterable<T>;
 
 /**
- * The messages that are received one by one. Leaving a `for await` loop early, `return()` and
- * disposal release the call.
+ * Received messages, one by one. To leave a `for await` loop early, `return()` and disposal stop
+ * the stream: a client then cancels the call, a server drops the messages that are left.
  *
  * @category Services and calls
  */
 export interface MessageStream<T> extends AsyncIterableIterator<T>, AsyncDisposable {
-  /** Gives up the rest. */
+  /** Stops the stream. */
   return(): Promise<IteratorResult<T>>;
-  /** Gives up the rest, and rejects with the error. */
+  /** Stops the stream, and rejects with the error. */
   throw(error?: unknown): Promise<IteratorResult<T>>;
   /** The stream itself. */
   [Symbol.asyncIterator](): MessageStream<T>;
 }
 
 /**
- * A method as a client calls it. `Init` is what a request can be made of.
+ * A method as a client calls it. `Init` is what a request can be created from.
  *
  * @category Generated code
  */
@@ -140,8 +141,8 @@ export type ClientMethod<Kind extends MethodKind, Init, Response> = {
 }[Kind];
 
 /**
- * A method as a server implements it. `Init` is what a response can be made of. A client's method
- * is one as well.
+ * A method as a server implements it. `Init` is what a response can be created from. A client's
+ * method is one as well.
  *
  * @category Generated code
  */
@@ -156,7 +157,7 @@ export type HandlerMethod<Kind extends MethodKind, Request, Init> = {
 }[Kind];
 
 /**
- * A message of a schema or a codec, as it is received.
+ * A received message of a schema or a codec.
  *
  * @category Generated code
  */
@@ -165,7 +166,7 @@ export type MessageOf<Type> = Type extends DescMessage ? MessageShape<Type>
   : never;
 
 /**
- * What a message of a schema or a codec can be made of.
+ * What a message of a schema or a codec can be created from.
  *
  * @category Generated code
  */
@@ -174,9 +175,9 @@ export type MessageInitOf<Type> = Type extends DescMessage ? MessageInitShape<Ty
   : never;
 
 /**
- * The descriptors of a service's methods, by the names that these have on clients and on handler
- * objects. A method called `then` would make the object a thenable, which `await` calls, so it
- * gets a dollar sign.
+ * The descriptors of a service's methods, by their names on clients and handler objects. A method
+ * `then` is called `then$` there: an object with a method `then` is a thenable, which `await`
+ * calls.
  *
  * @category Generated code
  */
@@ -187,20 +188,20 @@ export type NamedMethods<Service extends AnyService> = string extends keyof Serv
   : Service["method"];
 
 /**
- * A service of protobuf-es whose methods have types of their own: what `protoc-gen-ttrpc-es`
- * generates. At run time it is protobuf-es's descriptor.
+ * A service of protobuf-es with generated types of its client and handlers, as
+ * `protoc-gen-ttrpc-es` generates it. At run time it is protobuf-es's descriptor.
  *
  * @category Generated code
- * @typeParam Client What a client of it looks like.
- * @typeParam Handlers What implements it.
+ * @typeParam Client The type of its clients.
+ * @typeParam Handlers The type of its handlers.
  */
 export type TypedService<Client, Handlers> = DescService & {
-  /** There is no such property: it carries the types. */
+  /** Carries the types. It does not exist at run time. */
   readonly "~types"?: { readonly client: Client; readonly handlers: Handlers };
 };
 
 /**
- * The methods of a service as a client calls them.
+ * A client of a service: an object with a function for each method.
  *
  * @category Services and calls
  */
@@ -209,7 +210,7 @@ export type ServiceClient<Service extends AnyService> = "~types" extends keyof S
   : DerivedClient<Service>;
 
 /**
- * The methods of a service as a server implements them.
+ * The handlers of a service: an object with a function for each method.
  *
  * @category Services and calls
  */
@@ -218,7 +219,7 @@ export type ServiceHandlers<Service extends AnyService> = "~types" extends keyof
   : DerivedHandlers<Service>;
 
 /**
- * A {@linkcode ServiceClient} whose types follow from the descriptor.
+ * A {@linkcode ServiceClient} whose types are derived from the descriptor.
  *
  * @category Generated code
  */
@@ -231,7 +232,7 @@ export type DerivedClient<Service extends AnyService> = {
 };
 
 /**
- * {@linkcode ServiceHandlers} whose types follow from the descriptor.
+ * {@linkcode ServiceHandlers} whose types are derived from the descriptor.
  *
  * @category Generated code
  */
@@ -246,11 +247,11 @@ export type DerivedHandlers<Service extends AnyService> = {
 const known = new WeakMap<AnyService, ReadonlyMap<string, Method>>();
 
 /**
- * The methods that a descriptor describes.
+ * The methods of a service.
  *
  * @param service The descriptor.
- * @returns The methods, by the names they have on clients and handlers.
- * @throws {TypeError} If it is no descriptor, or one of protobuf-es and only the core is imported.
+ * @returns The methods, by their names on clients and handler objects.
+ * @throws {TypeError} If it is not a descriptor, or is protobuf-es's and only the core is imported.
  */
 export function methodsOf(service: AnyService): ReadonlyMap<string, Method> {
   if (typeof service?.typeName !== "string" || typeof service.method !== "object") {

@@ -1,5 +1,5 @@
 /**
- * What a client or a server has done so far, in numbers.
+ * Statistics of a client or a server: its connections, calls and bytes.
  *
  * @module
  */
@@ -7,47 +7,48 @@
 import { Code } from "./status.ts";
 
 /**
- * Numbers of a client or a server.
+ * Statistics of a client or a server.
  *
  * @category Limits and numbers
  */
 export interface Stats {
   /** Connections that are open. */
   connections: number;
-  /** Calls that were ever started; on a server also those that it refused. */
+  /** Calls started so far; on a server, including those that it refused. */
   callsStarted: number;
   /** Calls that have not ended. */
   callsInFlight: number;
-  /** Calls that have ended badly, by the name of their code; `OTHER` for codes that gRPC has not. */
+  /** Failed calls by the name of their status code; `OTHER` for codes that gRPC does not define. */
   callsFailed: Record<string, number>;
-  /** Bytes ever received. */
+  /** Bytes received so far. */
   bytesReceived: number;
-  /** Bytes ever sent, or waiting for the socket. */
+  /** Bytes sent so far, including those that wait for the socket. */
   bytesSent: number;
-  /** Streams in the tables of the open connections. */
+  /** Calls that have a stream on an open connection. */
   openStreams: number;
-  /** What received messages that nobody has taken yet are reckoned to use, in bytes. */
+  /** Estimated bytes of memory of received messages that wait to be taken. */
   queuedBytes: number;
   /**
-   * What calls hold, in bytes of memory: requests that handlers work on, what waits to be sent or
-   * taken, and long frames under way. Bounded by `limits`.
+   * Bytes of memory that running calls hold: requests that handlers work on, messages that wait to
+   * be sent or taken, and long frames that are being received. See `limits.heldBytes` and
+   * `limits.serverHeldBytes`.
    */
   heldBytes: number;
 }
 
-/** What is counted on a connection. */
+/** Statistics of one connection. */
 export interface Counted {
-  /** Bytes ever received. */
+  /** Bytes received so far. */
   readonly bytesIn: number;
-  /** Bytes ever sent. */
+  /** Bytes sent so far. */
   readonly bytesOut: number;
   /** Calls in flight. */
   readonly calls: number;
-  /** Bytes that wait to be taken. */
+  /** Estimated bytes of memory of received messages that wait to be taken. */
   readonly queuedBytes: number;
 }
 
-/** Counts calls, and remembers the connections that have ended. */
+/** Counts calls, and the bytes of connections that have ended. */
 export class Tally {
   #started = 0;
   #ended = 0;
@@ -64,18 +65,18 @@ export class Tally {
   end(code: number): void {
     this.#ended++;
     if (code === Code.OK) return;
-    // A peer can make up codes, but not fill this side's memory with them.
+    // One name for all undefined codes, so that a peer cannot fill memory with invented ones.
     const name = Code[code] ?? "OTHER";
     this.#failed[name] = (this.#failed[name] ?? 0) + 1;
   }
 
-  /** A connection has ended, whose bytes still count. */
+  /** A connection has ended: its bytes are added to the totals. */
   disconnect(connection: Counted): void {
     this.#bytesIn += connection.bytesIn;
     this.#bytesOut += connection.bytesOut;
   }
 
-  /** The numbers, with those of the open connections, and what calls hold. */
+  /** The statistics, including those of the open connections and the bytes that calls hold. */
   stats(open: readonly Counted[], heldBytes = 0): Stats {
     const sum = (of: (connection: Counted) => number) =>
       open.reduce((total, connection) => total + of(connection), 0);

@@ -1,5 +1,5 @@
 /**
- * How a call ends: gRPC's status codes, and the error that carries one.
+ * The status of a call: gRPC's status codes, and `RpcError`, the error that has one.
  *
  * @module
  */
@@ -14,37 +14,37 @@ import { type DescMessage, type MessageShape, schemaCodec } from "./codec.ts";
 export enum Code {
   /** The call succeeded. */
   OK = 0,
-  /** The caller gave the call up. */
+  /** The call was cancelled, typically by the caller. */
   CANCELLED = 1,
-  /** An error without a status of its own, such as a plain `Error` thrown by a handler. */
+  /** An error without a status code, such as a plain `Error` thrown by a handler. */
   UNKNOWN = 2,
-  /** The request is wrong, whatever state the system is in. */
+  /** The request is invalid, regardless of the state of the system. */
   INVALID_ARGUMENT = 3,
   /** The deadline passed before the call was complete. */
   DEADLINE_EXCEEDED = 4,
-  /** What was asked for does not exist. */
+  /** The requested entity does not exist. */
   NOT_FOUND = 5,
-  /** What should be created exists. */
+  /** The entity to create exists already. */
   ALREADY_EXISTS = 6,
-  /** The caller may not do this. */
+  /** The caller does not have the permission. */
   PERMISSION_DENIED = 7,
-  /** Something is used up; in ttrpc also: a message is too long. */
+  /** A resource or a limit is exhausted; in ttrpc also: a message is too long. */
   RESOURCE_EXHAUSTED = 8,
-  /** The system is not in the state that the call needs. */
+  /** The system is not in the state that the call requires. */
   FAILED_PRECONDITION = 9,
-  /** The call was given up for a conflict with another. */
+  /** The operation was aborted, typically because of a conflict with another one. */
   ABORTED = 10,
-  /** The request goes past the end of what there is. */
+  /** The request is outside the valid range, such as past the end of a file. */
   OUT_OF_RANGE = 11,
-  /** The server has no such service or method. */
+  /** The server does not have the service or the method. */
   UNIMPLEMENTED = 12,
-  /** Something that must hold does not: the peer or this side is broken. */
+  /** An internal error: this side or the peer does not work as it must. */
   INTERNAL = 13,
-  /** The service cannot be reached at the moment. */
+  /** The service is unavailable at the moment, or the connection was lost. */
   UNAVAILABLE = 14,
-  /** Data is lost or damaged for good. */
+  /** Data is lost or damaged, and cannot be recovered. */
   DATA_LOSS = 15,
-  /** The caller has not shown who it is. */
+  /** The caller is not authenticated. */
   UNAUTHENTICATED = 16,
 }
 
@@ -62,35 +62,35 @@ export interface StatusDetail {
 }
 
 /**
- * How a call ended: the fields of a `google.rpc.Status`, and what led to it.
+ * How a call ended: the fields of a `google.rpc.Status`, and the cause.
  *
  * @category Errors
  */
 export interface Status {
   /** A {@linkcode Code}; numbers that gRPC does not define are passed on as they are. */
   readonly code: number;
-  /** For a developer to read. */
+  /** A description for developers. */
   readonly message: string;
-  /** More, in a form for programs. */
+  /** Details for programs. */
   readonly details?: readonly StatusDetail[] | undefined;
-  /** What led to it, if it did not come from the peer. It stays in this process. */
+  /** The error that led to this status on this side. It is never sent. */
   readonly cause?: unknown;
 }
 
-/** The status of a call that went well. */
+/** The status of a call that succeeded. */
 export const OK: Status = { code: Code.OK, message: "" };
 
 /**
- * What an {@linkcode RpcError} may carry beyond its code and message.
+ * Options of an {@linkcode RpcError}.
  *
  * @category Errors
  */
 export interface RpcErrorOptions {
-  /** Details for programs, sent along when a handler throws the error. */
+  /** Details for programs, which are sent if a handler throws the error. */
   details?: readonly StatusDetail[] | undefined;
   /** The method that was called, as `pkg.Service/Method`. */
   method?: string | undefined;
-  /** What led to the error. It stays in this process: it is never sent. */
+  /** What led to the error. It is never sent. */
   cause?: unknown;
 }
 
@@ -102,31 +102,30 @@ export interface RpcErrorOptions {
 export interface RpcErrorJson {
   /** The name of the class. */
   name: string;
-  /** As `message` of the error: with the method and the code. */
+  /** The error's `message`, with the method and the code. */
   message: string;
-  /** Why the call failed. */
+  /** The status code. */
   code: Code;
-  /** The message as it travels. */
+  /** The message without the method and the code. */
   rawMessage: string;
-  /** The details, their values as base64. */
+  /** The details, with their values as base64. */
   details: { typeUrl: string; value: string }[];
-  /** The method that was called, if a call led to the error. */
+  /** The method that was called, as `pkg.Service/Method`, if the error is that of a call. */
   method?: string;
 }
 
 const brand = Symbol.for("@ttrpc/ttrpc/RpcError");
 
 /**
- * A call that did not succeed.
+ * The error of a failed call.
  *
- * A client's call rejects with one, whatever the reason: the server's answer, a deadline, an
- * abort, a lost connection. A handler throws one to choose the status its caller sees. Its
- * `message` reads `pkg.Service/Method: NOT_FOUND: no such task`.
+ * A client's call rejects with one, whatever the reason: the server's response, a deadline, an
+ * abort, a lost connection. A handler throws one to choose the status that its caller gets. A
+ * `message` is, for example, `pkg.Service/Method: NOT_FOUND: no such task`.
  *
- * `instanceof` holds across several copies of this module in one program. To another worker, which
- * has objects of its own, an error goes as {@linkcode RpcError.toJSON} has it: what
- * `structuredClone()` and `postMessage()` make of any error is an `Error` with its message, its
- * stack and its cause, and nothing else.
+ * `instanceof` works across several copies of this module in one program. To send an error to
+ * another worker, use {@linkcode RpcError.toJSON}: `structuredClone()` and `postMessage()` turn any
+ * error into an `Error` that has its message, stack and cause, and nothing else.
  *
  * @category Errors
  * @example Handle one code
@@ -145,23 +144,23 @@ const brand = Symbol.for("@ttrpc/ttrpc/RpcError");
 export class RpcError extends Error {
   /** The name of the class. */
   override readonly name: string = "RpcError";
-  /** Why the call failed. */
+  /** The status code. */
   readonly code: Code;
-  /** The message as it travels, without the method and the code. */
+  /** The message as it is sent, without the method and the code. */
   readonly rawMessage: string;
-  /** The details as they travel. See {@linkcode RpcError.findDetails}. */
+  /** The details, encoded. See {@linkcode RpcError.findDetails}. */
   readonly details: readonly StatusDetail[];
-  /** The method that was called, as `pkg.Service/Method`, if a call led to this. */
+  /** The method that was called, as `pkg.Service/Method`, if the error is that of a call. */
   readonly method: string | undefined;
 
   /**
-   * Makes an error.
+   * Creates an error.
    *
-   * @param code Any code but `OK`.
-   * @param message For a developer to read.
-   * @param options What else there is to say.
-   * @throws {RangeError} If `code` is `OK` or not a 32-bit integer.
-   * @throws {TypeError} If a detail is none.
+   * @param code Any code except `OK`.
+   * @param message A description for developers.
+   * @param options Details, method and cause.
+   * @throws {RangeError} If `code` is `OK`, or is not a 32-bit integer.
+   * @throws {TypeError} If a detail has no `typeUrl` or no `value`.
    */
   constructor(code: Code, message: string, options: RpcErrorOptions = {}) {
     checkCode(code);
@@ -179,10 +178,11 @@ export class RpcError extends Error {
   }
 
   /**
-   * Decodes the details of one type. Needs `@ttrpc/ttrpc` to be imported, not only its core.
+   * Decodes the details of one type.
    *
    * @param schema The type to look for.
-   * @returns The messages, in order. One whose bytes do not decode is left out.
+   * @returns The messages, in order. Those that cannot be decoded are left out.
+   * @throws {TypeError} If only `@ttrpc/ttrpc/core` was imported, which does not load protobuf-es.
    *
    * @example Tell a caller when to come back
    * ```ts
@@ -206,18 +206,18 @@ export class RpcError extends Error {
       try {
         found.push(codec.decode(value));
       } catch {
-        // An error that is being handled must not turn into another one.
+        // To look at the details of an error must not throw another one.
       }
     }
     return found;
   }
 
   /**
-   * The error that stands for anything thrown.
+   * Converts anything that was thrown into an `RpcError`.
    *
    * @param reason What was thrown.
-   * @returns An `RpcError` as it is; for anything else one with `UNKNOWN`, the thrown error's
-   * message, and that error as its cause.
+   * @returns An `RpcError` unchanged; for anything else, one with `UNKNOWN`, the message of the
+   * thrown error, and that error as its cause.
    */
   static from(reason: unknown): RpcError {
     if (reason instanceof RpcError) return reason;
@@ -225,12 +225,12 @@ export class RpcError extends Error {
   }
 
   /**
-   * The error as plain data, which `JSON.stringify()`, `structuredClone()` and `postMessage()` keep
-   * as it is. The stack and the cause stay behind.
+   * Converts the error into plain data, which `JSON.stringify()`, `structuredClone()` and
+   * `postMessage()` preserve. The stack and the cause are left out.
    *
    * @returns What {@linkcode RpcError.fromJSON} takes.
    *
-   * @example Hand an error to another worker
+   * @example Send an error to another worker
    * ```ts
    * import { Code, RpcError } from "@ttrpc/ttrpc";
    * import { equal } from "node:assert/strict";
@@ -257,26 +257,26 @@ export class RpcError extends Error {
   }
 
   /**
-   * The error that was made plain data of.
+   * Creates an error from the plain data of another one.
    *
-   * @param json What {@linkcode RpcError.toJSON} has returned.
+   * @param json What {@linkcode RpcError.toJSON} returned.
    * @returns An error with the same code, message, details and method.
-   * @throws {TypeError | RangeError} If it is something else.
+   * @throws {TypeError | RangeError} If `json` is something else.
    */
   static fromJSON(json: RpcErrorJson): RpcError {
     const { code, rawMessage, method, details } = json ?? {};
     if (
       typeof rawMessage !== "string" || !Array.isArray(details) ||
       method !== undefined && typeof method !== "string"
-    ) throw new TypeError("Cannot make an RpcError: this is not what its toJSON() returns");
+    ) throw new TypeError("Cannot create an RpcError from JSON: it is not what toJSON() returns");
     return new RpcError(code, rawMessage, { method, details: details.map(fromJsonDetail) });
   }
 
   /**
-   * Whether a value is an `RpcError` of this or another copy of the module. Of a subclass only its
-   * own instances are.
+   * Whether a value is an `RpcError` of this or another copy of the module. A subclass matches its
+   * own instances only.
    *
-   * @param value Anything.
+   * @param value Any value.
    * @returns What `instanceof` evaluates to.
    */
   static override [Symbol.hasInstance](value: unknown): boolean {
@@ -296,7 +296,7 @@ export function codeName(code: number): string {
 }
 
 /**
- * The status of a call for which something was thrown.
+ * The status of a call whose handler, interceptor or codec has thrown.
  *
  * @param error What was thrown.
  * @returns Its status; `UNKNOWN` if it has none.
@@ -306,7 +306,7 @@ export function statusOf(error: unknown): Status {
     return { code: Code.UNKNOWN, message: describe(error), cause: error };
   }
   try {
-    // Another copy of the module may have made it, or somebody may have changed it.
+    // Checked, because another copy of the module may have made it, or user code changed it.
     const { code, rawMessage, details = [], cause } = error;
     checkCode(code);
     return { code, message: String(rawMessage), details: checkDetails(details), cause };
@@ -316,8 +316,7 @@ export function statusOf(error: unknown): Status {
 }
 
 /**
- * The error of a call that ended badly. It is made where the caller waits, so that its stack leads
- * there.
+ * The error of a failed call. It is made where the caller waits, so that its stack leads there.
  *
  * @param status How the call ended.
  * @param method The method, as `pkg.Service/Method`, if one was called.
@@ -348,7 +347,7 @@ export function abortStatus(signal: AbortSignal): Status {
 }
 
 /**
- * What was thrown, in words. Anything can be thrown, also what cannot be made into a string.
+ * Describes what was thrown. That can be any value, even one that cannot be converted to a string.
  *
  * @param reason What was thrown.
  * @returns The message of an error, or the value as text.
@@ -358,7 +357,7 @@ export function describe(reason: unknown): string {
     if (reason instanceof RpcError) return String(reason.rawMessage);
     return String(reason instanceof Error ? reason.message : reason);
   } catch {
-    return "something that cannot be shown was thrown";
+    return "a value was thrown that cannot be converted to a string";
   }
 }
 
@@ -366,19 +365,23 @@ function fromJsonDetail(detail: RpcErrorJson["details"][number]): StatusDetail {
   try {
     return { typeUrl: detail.typeUrl, value: Uint8Array.fromBase64(detail.value) };
   } catch (cause) {
-    throw new TypeError("Cannot make an RpcError: a detail has no value of base64", { cause });
+    throw new TypeError("Cannot create an RpcError: a detail's value is not base64", { cause });
   }
 }
 
 function checkCode(code: number): void {
   if ((code | 0) === code && code !== Code.OK) return;
-  throw new RangeError(`Cannot make an RpcError of code ${code}: it takes an error's code`);
+  throw new RangeError(
+    `Cannot create an RpcError with code ${code}: it takes a 32-bit integer other than 0`,
+  );
 }
 
 function checkDetails(details: readonly StatusDetail[]): readonly StatusDetail[] {
   for (const detail of details) {
     if (typeof detail?.typeUrl !== "string" || !(detail.value instanceof Uint8Array)) {
-      throw new TypeError("Cannot make an RpcError: a detail has no typeUrl or no value of bytes");
+      throw new TypeError(
+        "Cannot create an RpcError: a detail takes a string typeUrl and a Uint8Array value",
+      );
     }
   }
   return details;

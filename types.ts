@@ -1,6 +1,6 @@
 /**
- * Types for generated code, and for libraries that take any service. At run time there is nothing
- * in this module.
+ * Types for generated code, and for libraries that work with any service. This module has no code
+ * at run time.
  *
  * @example A function for clients of any service
  * ```ts

@@ -67,6 +67,6 @@ Deno.test("resolveLimits() takes a factor for decoding that is a whole number, f
 Deno.test("resolveLimits() names a limit that there is not", () => {
   throws(() => resolveLimits({ messages: 1 } as unknown as Partial<Limits>), {
     name: "TypeError",
-    message: 'Cannot set limit "messages": there is none of that name',
+    message: 'Cannot set limit "messages": there is no limit of that name',
   });
 });

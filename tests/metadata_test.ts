@@ -135,7 +135,7 @@ Deno.test("Metadata refuses what is not a string, by the name of the key", () =>
   for (const init of [{ "x-n": 1 }, { "x-n": [1] }, [["x-n", null]]]) {
     throws(() => new Metadata(init as unknown as MetadataInit), {
       name: "TypeError",
-      message: "Cannot add x-n to metadata: keys and values are strings",
+      message: "Cannot add x-n to metadata: keys and values must be strings",
     });
   }
 });
@@ -143,7 +143,7 @@ Deno.test("Metadata refuses what is not a string, by the name of the key", () =>
 Deno.test("Metadata refuses a key that is not a string", () => {
   throws(() => new Metadata([[1, "x"]] as unknown as MetadataInit), {
     name: "TypeError",
-    message: "Cannot add 1 to metadata: keys and values are strings",
+    message: "Cannot add 1 to metadata: keys and values must be strings",
   });
 });
 

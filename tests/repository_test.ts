@@ -243,7 +243,7 @@ Deno.test("the core says what to import for protobuf-es's services", async () =>
   ok(
     stderr.includes(
       "TypeError: Cannot encode or decode greeter.v1.HelloRequest: " +
-        '"@ttrpc/ttrpc/core" has no protobuf, import "@ttrpc/ttrpc"',
+        '"@ttrpc/ttrpc/core" does not load protobuf-es, import "@ttrpc/ttrpc"',
     ),
     stderr,
   );

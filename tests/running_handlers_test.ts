@@ -109,7 +109,7 @@ testEverywhere("a server closes a connection more than it takes, and tells", asy
   await more.finished;
   equal(
     (errors[0] as Error).message,
-    "Cannot take another connection: there are 2, which is the most that limits.connections allows",
+    "Cannot accept another connection: there are 2, which is the most that limits.connections allows",
   );
   await clients[0]![Symbol.asyncDispose]();
   await until(() => server.stats().connections === 1, "the end of a connection");

@@ -84,7 +84,7 @@ Deno.test("RpcError.from() keeps a status and makes UNKNOWN of anything else", (
   equal(RpcError.from("text").rawMessage, "text");
   equal(
     RpcError.from(Object.create(null)).rawMessage,
-    "something that cannot be shown was thrown",
+    "a value was thrown that cannot be converted to a string",
   );
 });
 
