@@ -1,6 +1,6 @@
 /**
- * Which frames a connection may take while there is no room for another call. The first for which
- * there is none waits here, what has come behind it in the decoder, and nothing more is read.
+ * Holds back frames while there is no room for another call. The first frame without room waits
+ * here, the frames behind it wait in the decoder, and nothing more is read.
  *
  * @module
  */
@@ -11,13 +11,13 @@ import type { Timer, Timers } from "../async/timer.ts";
 
 /** What this needs of a connection. */
 export interface AdmissionHost {
-  /** What it holds. */
+  /** The memory that its calls hold. */
   readonly held: HeldBytes;
   /** Whether it has ended. */
   readonly closed: boolean;
-  /** Whether the peer is there to read; `undefined` if that cannot be told. */
+  /** Whether the peer is connected; `undefined` if that is not known. */
   peerReads(): Promise<boolean | undefined>;
-  /** Hands out the frames that came with the one that was kept. */
+  /** Handles the frames that are decoded after the one that was kept. */
   resume(): void;
   /** Reads a little further while something is waited for. */
   during(wait: Promise<void>): Promise<void>;
@@ -35,21 +35,21 @@ export interface Admitting {
    * @param streamId The stream of the frame.
    * @param type Its type.
    * @param data Its data.
-   * @param paidFor Whether the server has made room for it before it was read.
+   * @param paidFor Whether memory was reserved for it on the server before it was read.
    */
   admits(streamId: number, type: number, data: Uint8Array, paidFor: boolean): boolean;
-  /** Whether calls have begun in this turn of the event loop, whose replies may be about to come. */
+  /** Whether calls that began in this turn of the event loop are not answered yet. */
   readonly begins: boolean;
-  /** The turn has passed. */
+  /** A turn of the event loop has passed. */
   turned(): void;
 }
 
 /**
- * Microtasks in which a handler that has nothing to wait for has answered. To wait for the event loop
- * at once costs a tenth of the calls of such handlers.
+ * The microtasks in which a handler that does not wait for the event loop has answered. To wait for
+ * the event loop at once would cost such handlers a tenth of their speed.
  */
 const HOPS = 8;
-/** How often a peer is asked whether it is still there, in milliseconds. */
+/** The interval at which it is tested whether the peer is still connected, in milliseconds. */
 const PROBE_MS = 1_000;
 
 /** A frame that waits. */
@@ -57,20 +57,20 @@ interface KeptFrame {
   readonly streamId: number;
   readonly type: number;
   readonly data: Uint8Array;
-  /** What the server holds for it. */
+  /** Bytes of memory that are reserved for it on the server. */
   readonly paid: number;
-  /** When it came, in milliseconds of `performance.now()`. */
+  /** When it was received, in milliseconds of `performance.now()`. */
   readonly arrival: number;
   readonly take: () => void;
 }
 
-/** The frame of one connection for which there is no room yet. */
+/** Holds the frame of one connection for which there is no room yet. */
 export class Admission {
   readonly #host: AdmissionHost;
   readonly #role: Admitting;
   readonly #timers: Timers;
   #kept: KeptFrame | undefined;
-  #paid = 0; // what the server holds for the long frame under way
+  #paid = 0; // bytes reserved on the server for the long frame that is being received
   #arrival: number | undefined;
   #probe: Timer | undefined;
   #wake: (() => void) | undefined;
@@ -78,7 +78,7 @@ export class Admission {
   /**
    * @param host The connection.
    * @param role Its role.
-   * @param timers Those of its client or server.
+   * @param timers The timers of its client or server.
    */
   constructor(host: AdmissionHost, role: Admitting, timers: Timers) {
     this.#host = host;
@@ -86,7 +86,7 @@ export class Admission {
     this.#timers = timers;
   }
 
-  /** What the server holds for the long frame under way, in bytes. */
+  /** Bytes of memory that are reserved for the long frame that is being received. */
   get paid(): number {
     return this.#paid;
   }
@@ -96,30 +96,33 @@ export class Admission {
     return this.#kept !== undefined;
   }
 
-  /** Whether a frame that has come may be taken at once. If not, it has to be kept. */
+  /** Whether a received frame may be handled at once. If not, it has to be kept. */
   admits(streamId: number, type: number, data: Uint8Array): boolean {
     return this.#role.admits(streamId, type, data, this.#paid > 0);
   }
 
-  /** A frame is about to be taken at once: what the server held for it is counted anew. */
+  /** A frame is about to be handled: its call counts from now on, so the reservation ends. */
   taken(): void {
     if (this.#paid === 0) return;
     this.#host.held.changeWhole(-this.#paid);
     this.#paid = 0;
   }
 
-  /** Keeps a frame until there is room. No other one comes until then. */
+  /** Keeps a frame until there is room. No other frame is handled until then. */
   keep(streamId: number, type: number, data: Uint8Array, take: () => void): void {
     this.#kept = { streamId, type, data, paid: this.#paid, arrival: performance.now(), take };
     this.#paid = 0;
   }
 
-  /** When the frame that is being taken has come, if it was kept: milliseconds of `performance.now()`. */
+  /**
+   * When the frame being handled was received, in milliseconds of `performance.now()`, if it was
+   * kept; else `undefined`.
+   */
   get arrival(): number | undefined {
     return this.#arrival;
   }
 
-  /** Has the frame that waits taken when there is room. Others may have to wait after it. */
+  /** Handles the frame that waits, when there is room. Frames behind it may then have to wait. */
   async release(): Promise<void> {
     for (let hops = 0; this.#kept && !this.#host.closed;) {
       const { streamId, type, data, paid, arrival, take } = this.#kept;
@@ -142,7 +145,8 @@ export class Admission {
   }
 
   /**
-   * Waits until the server has room for a long frame, of which the beginning has come.
+   * Reserves memory on the server for a long frame whose beginning was received. Waits until there
+   * is room.
    *
    * @param length Its length in bytes.
    */
@@ -156,12 +160,12 @@ export class Admission {
     held.changeWhole(length);
   }
 
-  /** Has those look again who wait for room. */
+  /** Checks again whether there is room. */
   look(): void {
     this.#wake?.();
   }
 
-  /** Drops all: the connection has ended. */
+  /** Drops the frame and its reservation: the connection has ended. */
   drop(): void {
     this.taken();
     if (this.#kept) this.#host.held.changeWhole(-this.#kept.paid);
@@ -171,7 +175,7 @@ export class Admission {
 
   /** Waits until there may be room. */
   async #room(): Promise<void> {
-    // It may take many looks until there is room, and the peer is asked now and then all the while.
+    // The probe goes on over all the waits of one frame.
     this.#probe ??= this.#timers.repeat(PROBE_MS, async () => {
       this.#host.stillHere();
       if (await this.#host.peerReads() === false) this.#host.fail(GONE);

@@ -1,5 +1,5 @@
 /**
- * What a call is given beside its request, over what its client and its service set for all calls.
+ * The options of a call, merged with the defaults of its service client and its client.
  *
  * @module
  */
@@ -10,15 +10,15 @@ import { checkSignal } from "../async/signals.ts";
 import { checkTime } from "../async/timer.ts";
 
 /**
- * The options of one call, from the moment on that it is made: nothing that its caller changes
- * later changes them.
+ * The options of one call, copied when the call is made: what its caller changes later has no
+ * effect.
  */
 export interface CallSettings {
-  /** The metadata, in an object of the call's own. */
+  /** The metadata, a copy. */
   readonly metadata: Metadata | undefined;
-  /** What the caller has given, in milliseconds. */
+  /** The timeout, in milliseconds. */
   readonly timeoutMs: number | undefined;
-  /** When that is over, in milliseconds of {@linkcode performance.now}. */
+  /** When the timeout is over, in milliseconds of {@linkcode performance.now}. */
   readonly deadline: number;
   /** The caller's signal. */
   readonly signal: AbortSignal | undefined;
@@ -32,14 +32,14 @@ const NO_SETTINGS: CallSettings = {
 };
 
 /**
- * Takes the options of a call.
+ * Copies and merges the options of a call.
  *
- * @param options Those of the call. May be a handler's context.
- * @param defaults Those of the client and the service, as {@linkcode takeDefaults} returns them. A
- * key of metadata that the options have replaces the default's.
- * @returns Both.
+ * @param options The options of the call. May be a handler's context.
+ * @param defaults The defaults of the client and the service client, as {@linkcode takeDefaults}
+ * returns them. A key of the options' metadata replaces the same key of the defaults.
+ * @returns The merged options.
  * @throws {RangeError} If `timeoutMs` is not a number.
- * @throws {TypeError} If `signal` is no signal, or the metadata is not made of text.
+ * @throws {TypeError} If `signal` is not an `AbortSignal`, or metadata does not consist of strings.
  */
 export function takeOptions(
   options: CallOptions | undefined,
@@ -58,11 +58,11 @@ export function takeOptions(
 }
 
 /**
- * Takes the options for all calls of a client or a service.
+ * Copies and merges the defaults of a client or a service client.
  *
- * @param own What was given.
- * @param under What they go over, if anything.
- * @returns Both; `undefined` if there are none.
+ * @param own The defaults.
+ * @param under The defaults that they override, if there are any.
+ * @returns The merged defaults; `undefined` if there are none.
  * @throws {RangeError | TypeError} As {@linkcode takeOptions} does.
  */
 export function takeDefaults(
@@ -76,10 +76,10 @@ export function takeDefaults(
 }
 
 /**
- * When a time from now on is over.
+ * Converts a timeout that starts now into a deadline.
  *
- * @param timeoutMs The time in milliseconds.
- * @returns Milliseconds of {@linkcode performance.now}; `Infinity` for never.
+ * @param timeoutMs The timeout in milliseconds.
+ * @returns The deadline in milliseconds of {@linkcode performance.now}; `Infinity` for none.
  * @throws {RangeError} If it is not a number.
  */
 export function deadlineAfter(timeoutMs: number | undefined): number {

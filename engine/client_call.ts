@@ -1,5 +1,5 @@
 /**
- * One call as the client sees it.
+ * A call in the client's role: watches its deadline and signal, sends its messages, and ends it.
  *
  * @module
  */
@@ -21,17 +21,17 @@ export interface ClientKeeper extends CallKeeper {
   readonly waiting: Set<ClientCall>;
 }
 
-/** What goes into a call's Request, and what comes after it. */
+/** What a call sends: the contents of its Request, and the messages after it. */
 export interface CallRequest {
-  /** The message of a method that takes one, encoded. */
+  /** The encoded message of a method that takes one. */
   readonly payload: Uint8Array;
   /** The metadata. */
   readonly metadata: Metadata | undefined;
-  /** The messages of a method that takes many. */
+  /** The messages of a method that takes a stream of them. */
   readonly messages: Messages<unknown> | undefined;
 }
 
-/** What wants to know when a call has ended. */
+/** What is told that a call has ended. */
 export interface CallGuard {
   /** The call has ended. */
   attemptEnded(call: ClientCall): void;
@@ -39,19 +39,20 @@ export interface CallGuard {
 
 /** A call, from the client's options to its status. */
 export class ClientCall extends Stream implements Abortable {
-  /** What is to be sent: kept until it is sent, or the call is over. */
+  /** What is to be sent, until it is sent or the call is over. */
   request: CallRequest | undefined;
-  /** What is told when the call has ended. */
+  /** Is told when the call has ended. */
   guard: CallGuard | undefined;
   readonly #timeoutMs: number | undefined;
   #signal: AbortSignal | undefined;
   readonly #client: ClientKeeper;
 
   /**
-   * Starts to watch the deadline and the signal. If one of them is over, so is the call.
+   * Starts to watch the deadline and the signal. If the deadline has passed or the signal is
+   * aborted, the call is over.
    *
-   * @param method What to call.
-   * @param settings How.
+   * @param method The method.
+   * @param settings The options of the call.
    * @param request What to send.
    * @param client Watches the deadline, and counts the call.
    */
@@ -76,12 +77,12 @@ export class ClientCall extends Stream implements Abortable {
     }
   }
 
-  /** Gives the call up: nothing more is sent or received, and the caller gets the status. */
+  /** Cancels the call: nothing more is sent or received, and the caller gets the status. */
   cancel(status: Status): void {
     if (this.status) return this.ignore();
     if (this.id !== 0) {
       this.sendCancel(status.code === Code.DEADLINE_EXCEEDED ? TOO_LATE : NO_BYTES);
-      this.halfClose(); // is all that a server hears which does not know how to cancel
+      this.halfClose(); // the most that can be told to a server which does not support Cancel
     }
     this.abandon(status);
   }
@@ -108,22 +109,22 @@ export class ClientCall extends Stream implements Abortable {
     this.#client.tally.end(code);
     if (this.id === 0) this.#client.waiting.delete(this);
     if (this.#signal) unwatchSignal(this.#signal, this);
-    this.#signal = undefined; // messages that nobody takes keep the call, but no more
+    this.#signal = undefined; // messages that wait keep the call in memory, but not its signal
     if (this.deadline !== Infinity) this.#client.deadlines.delete(this);
     this.guard?.attemptEnded(this);
     this.guard = undefined;
   }
 
   /**
-   * Sends the messages of a client-streaming call, then half-closes. Never rejects: what goes
-   * wrong is the call's status.
+   * Sends the messages of a client-streaming call, then half-closes. Never rejects: an error
+   * becomes the call's status.
    */
   async sendAll(messages: Messages<unknown>): Promise<void> {
     try {
       await sendMessages(this, this.method.input, messages);
       if (!this.status) this.halfClose();
     } catch (error) {
-      // What is wrong with messages that nobody wants any more is no matter.
+      // An error of messages that are no longer needed is ignored.
       if (!this.status) this.cancel(statusOf(error));
     }
   }
@@ -132,7 +133,7 @@ export class ClientCall extends Stream implements Abortable {
 /**
  * The status of a call whose deadline has passed.
  *
- * @param timeoutMs What its caller has given, in milliseconds.
+ * @param timeoutMs The call's timeout, in milliseconds.
  * @returns The status.
  */
 export function deadlineStatus(timeoutMs: number | undefined): Status {
@@ -142,7 +143,7 @@ export function deadlineStatus(timeoutMs: number | undefined): Status {
   };
 }
 
-/** What a server is told when a call is given up because of its deadline. */
+/** The data of a Cancel frame for a call whose deadline has passed. */
 const TOO_LATE = encodeResponse({
   status: { code: Code.DEADLINE_EXCEEDED, message: "" },
   payload: NO_BYTES,
@@ -152,7 +153,7 @@ const GIVEN_UP: Status = { code: Code.CANCELLED, message: "the caller gave up" }
 
 const OVERRUN: Status = {
   code: Code.RESOURCE_EXHAUSTED,
-  message: "nobody takes its messages, and it holds up other calls on the connection: " +
-    "take them faster, make the other calls on a connection of their own, or raise " +
+  message: "its messages are not taken, which holds up other calls on the connection: " +
+    "take them faster, make the other calls on another connection, or raise " +
     "limits.connectionQueueBytes",
 };

@@ -1,5 +1,5 @@
 /**
- * A connection in the client's role.
+ * A connection in the client's role: sends requests, and receives responses.
  *
  * @module
  */
@@ -19,15 +19,15 @@ import {
 import { Code, describe, OK, type Status, statusOf } from "../status.ts";
 
 const LARGEST_ID = 2 ** 32 - 1;
-/** How long a client that is closed waits for its server to close, too, in milliseconds. */
+/** How long a closed client waits for the server to close the connection, too, in milliseconds. */
 const LINGER_MS = 100;
 const LONGEST_TIMEOUT = 2n ** 63n - 1n;
 
-/** What a client tells its connections. */
+/** What a connection needs of its client. */
 export interface ClientConnectionOptions extends ConnectionOwner {
   /** The open connection. */
   readonly conn: ByteConnection;
-  /** The server's address, if there is one. */
+  /** The server's address, if known. */
   readonly name: string | undefined;
   /** Takes a call for which there is no stream id left. */
   readonly onExhausted: (call: ClientCall) => void;
@@ -47,9 +47,9 @@ export class ClientConnection implements Role {
   #nextId: number;
   #closing = false;
   readonly #waiting = new Set<ClientCall>(); // for room in the write queue
-  #over: Status | undefined; // how calls end from now on
+  #over: Status | undefined; // the status of calls once the connection is over
 
-  /** @param options What it needs. */
+  /** @param options The open connection, and what it needs of its client. */
   constructor(options: ClientConnectionOptions) {
     const { conn, name, firstId = 1 } = options;
     this.#options = options;
@@ -68,7 +68,7 @@ export class ClientConnection implements Role {
     return !closed && writeError === undefined && !this.exhausted && !this.#closing;
   }
 
-  /** Sends a call's Request, as soon as there is room. What goes wrong is the call's status. */
+  /** Sends a call's Request, as soon as there is room. An error becomes the call's status. */
   open(call: ClientCall): void {
     call.attach(this.connection);
     if (call.congested && this.usable) void this.#openLater(call);
@@ -113,7 +113,7 @@ export class ClientConnection implements Role {
     if (messages) void call.sendAll(messages);
   }
 
-  /** How a call ends that cannot be sent. */
+  /** The status of a call that cannot be sent. */
   #unusable(): Status {
     const { title, name, closed, writeError } = this.connection;
     if (closed || !writeError) return this.#over ?? closedStatus(name);
@@ -121,14 +121,14 @@ export class ClientConnection implements Role {
     return { code: Code.UNAVAILABLE, message: `${title} lost: ${describe(cause)}`, cause };
   }
 
-  /** How a call ends for which there is no stream id left, nor another connection. */
+  /** The status of a call for which there is no stream id left, and no other connection. */
   get exhaustedStatus(): Status {
     const { title } = this.connection;
-    const message = `${title} has used up its stream ids: connect anew`;
+    const message = `${title} has used up its stream ids: connect again`;
     return { code: Code.UNAVAILABLE, message };
   }
 
-  /** Ends it: at once while a call is in flight, so that the server stops working on it. */
+  /** Closes it: at once if a call is in flight, so that the server stops working on it. */
   close(): void {
     const { connection } = this;
     const over = this.#over = closedStatus(connection.name);
@@ -138,14 +138,14 @@ export class ClientConnection implements Role {
     else void connection.finish(LINGER_MS, LINGER_MS);
   }
 
-  /** Ends it when its last call has ended. */
+  /** Closes it when its last call has ended. */
   async retire(): Promise<void> {
     await this.connection.whenIdle();
     this.close();
   }
 
   admits(): boolean {
-    return true; // it begins no calls
+    return true; // a server starts no calls
   }
 
   turned(): void {}
@@ -153,7 +153,7 @@ export class ClientConnection implements Role {
   overtaken(): void {}
 
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void {
-    // What comes late, for a call that has ended here, is ignored. A server has nothing to request.
+    // Frames of calls that have ended on this side are ignored, and so are Requests.
     const call = this.connection.streams.get(streamId);
     if (!call) return;
     if (type === FrameType.Response) this.#response(call, data);
@@ -177,7 +177,8 @@ export class ClientConnection implements Role {
     }
     const { status, payload } = response;
     if (status && status.code !== Code.OK) return call.end(status);
-    // A call of one response has it here, be it empty. On a stream it is a last message, or none.
+    // A call with one response has it here, even if it is empty. On a stream, a payload is the last
+    // message, and an empty one is none.
     if (!call.method.serverStreaming || payload.length > 0) call.push(payload);
     call.end(OK);
   }
@@ -193,7 +194,7 @@ export class ClientConnection implements Role {
   endOfInput(): Promise<Status> {
     const { connection } = this;
     if (connection.calls > 0) connection.fail("the server closed it");
-    this.#closing = true; // to a call that begins before the connection has ended, too
+    this.#closing = true; // so that a call which begins before the end cannot use it
     const name = connection.name ?? "the connection";
     this.#over ??= { code: Code.UNAVAILABLE, message: `the server has closed ${name}` };
     return Promise.resolve(this.#over);
@@ -208,7 +209,7 @@ export class ClientConnection implements Role {
 /**
  * The status of calls on a connection that this side has closed.
  *
- * @param name The address, if there is one.
+ * @param name The address, if known.
  * @returns The status.
  */
 export function closedStatus(name: string | undefined): Status {
@@ -218,7 +219,7 @@ export function closedStatus(name: string | undefined): Status {
 
 function wireTimeout(deadline: number): bigint {
   if (deadline === Infinity) return 0n;
-  // Zero would mean that there is no deadline, and a negative number never to some servers.
+  // Zero means no deadline, and to some servers so does a negative number.
   const nanoseconds = Math.max(1, Math.round((deadline - performance.now()) * 1e6));
   return nanoseconds < 2 ** 63 ? BigInt(nanoseconds) : LONGEST_TIMEOUT;
 }

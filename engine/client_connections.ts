@@ -1,6 +1,6 @@
 /**
- * The connections of a client: the one that takes calls, the one that follows it when it is lost or
- * used up, and those that only finish what they have begun.
+ * A client's connections: the current one, its replacement once it is lost or has used up its
+ * stream ids, and old ones that only finish their calls.
  *
  * @module
  */
@@ -19,19 +19,19 @@ import type { Timers } from "../async/timer.ts";
 
 /** What the connections of a client have in common. */
 export interface ClientConnectionsOptions {
-  /** The server's address, if there is one. */
+  /** The server's address, if known. */
   readonly name: string | undefined;
-  /** The bounds of each connection. */
+  /** The limits of each connection. */
   readonly limits: Readonly<Limits>;
   /** The client's timers. */
   readonly timers: Timers;
   /** The client's calls. */
   readonly keeper: ClientKeeper;
-  /** How to use the extension; `undefined` if it is not to be used. */
+  /** The settings of the extension; `undefined` if it is off. */
   readonly extension: ExtensionSettings | undefined;
-  /** Makes another connection, if that is possible. */
+  /** Opens another connection, if that is possible. */
   readonly again?: Reconnect | undefined;
-  /** Whether a lost connection is followed by another one. One that is used up always is. */
+  /** Whether a lost connection is replaced. One without stream ids left is in any case. */
   readonly reconnects?: boolean | undefined;
   /** Called when a connection has ended. */
   readonly onClose?: ((error?: RpcError) => void) | undefined;
@@ -41,22 +41,22 @@ export interface ClientConnectionsOptions {
 
 /** The connections of one client. */
 export class ClientConnections {
-  /** Settles when the last connection has ended and nothing of it is left. */
+  /** Resolves when the last connection has ended and its resources are released. */
   readonly ended: Promise<void>;
-  /** What they all hold. */
+  /** The memory that the calls of all connections hold. */
   readonly held: HeldBytes = new HeldBytes(Infinity);
   readonly #options: ClientConnectionsOptions;
   readonly #open = new Set<ClientConnection>();
   readonly #end = Promise.withResolvers<void>();
-  #running = 0; // connections of which something is left
+  #running = 0; // connections whose resources are not released yet
   #current: ClientConnection;
   #connecting = false;
   #closing: Status | undefined;
   #unref = false;
 
   /**
-   * @param conn The first one.
-   * @param options The rest.
+   * @param conn The first connection.
+   * @param options What all connections have in common.
    */
   constructor(conn: ByteConnection, options: ClientConnectionsOptions) {
     this.#options = options;
@@ -64,12 +64,12 @@ export class ClientConnections {
     this.#current = this.#attach(conn);
   }
 
-  /** The server's address, if there is one. */
+  /** The server's address, if known. */
   get name(): string | undefined {
     return this.#options.name;
   }
 
-  /** How calls end now that the client is closed; `undefined` while it is not. */
+  /** The status of calls once the client is closed; `undefined` before that. */
   get closing(): Status | undefined {
     return this.#closing;
   }
@@ -79,7 +79,7 @@ export class ClientConnections {
     return [...this.#open].map(({ connection }) => connection);
   }
 
-  /** Starts a call, as soon as there is a connection. What goes wrong is the call's status. */
+  /** Starts a call, as soon as there is a connection. An error becomes the call's status. */
   start(call: ClientCall): void {
     const current = this.#current;
     if (this.#closing) call.end(this.#closing);
@@ -87,21 +87,21 @@ export class ClientConnections {
     else this.#wait(call);
   }
 
-  /** Lets the connections keep the process alive, as they do at first. */
+  /** Makes the connections keep the process alive, as they do by default. */
   ref(): void {
     this.#unref = false;
     this.#options.timers.ref();
     for (const { connection } of this.#open) connection.ref();
   }
 
-  /** Lets the process end while they are open, or one is being made. */
+  /** Lets the process exit while connections are open, or one is being opened. */
   unref(): void {
     this.#unref = true;
     this.#options.timers.unref();
     for (const { connection } of this.#open) connection.unref();
   }
 
-  /** Closes all, and ends their calls. */
+  /** Closes all connections, and ends their calls. */
   close(): void {
     const { name, again, keeper } = this.#options;
     const status = this.#closing ??= closedStatus(name);
@@ -111,7 +111,7 @@ export class ClientConnections {
     this.#settle();
   }
 
-  /** Whether there can be another connection than the present one. */
+  /** Whether the current connection can be replaced. */
   get #mayConnect(): boolean {
     const { again, reconnects } = this.#options;
     return again !== undefined && (reconnects === true || this.#current.exhausted);
@@ -123,7 +123,7 @@ export class ClientConnections {
     if (!this.#connecting) void this.#connect(this.#options.again!);
   }
 
-  /** Makes another connection for the calls that wait. If that fails, so do they. Never rejects. */
+  /** Opens another connection for the calls that wait, which fail if it fails. Never rejects. */
   async #connect(again: Reconnect): Promise<void> {
     const { waiting } = this.#options.keeper;
     this.#connecting = true;
@@ -176,7 +176,7 @@ export class ClientConnections {
     return connection;
   }
 
-  /** Finds out whether this was the end. */
+  /** Checks whether the last connection has ended. */
   #settle(): void {
     if (this.#running > 0 || this.#connecting) return;
     if (this.#mayConnect && !this.#closing) return;

@@ -1,5 +1,5 @@
 /**
- * One socket: its read loop, its write queue and its table of streams. Both roles stand on it.
+ * A connection in either role: one socket, its read loop, its write queue and its table of streams.
  *
  * @module
  */
@@ -24,60 +24,59 @@ import { checkCount, WriteQueue } from "./write_queue.ts";
 
 /** What a connection needs of its client or server. */
 export interface ConnectionOwner {
-  /** The bounds. */
+  /** The limits. */
   readonly limits: Readonly<Limits>;
-  /** Its timers. */
+  /** The timers. */
   readonly timers: Timers;
-  /** What all its connections hold. */
+  /** The memory that the calls of all connections hold. */
   readonly held: HeldBytes;
-  /** Its calls' deadlines. */
+  /** The deadlines of calls. */
   readonly deadlines: Deadlines;
-  /** How to use the extension; `undefined` if it is not to be used. */
+  /** The settings of the extension; `undefined` if it is off. */
   readonly extension: ExtensionSettings | undefined;
 }
 
-/** What makes a connection a client's or a server's. */
+/** What a connection does as a client's or as a server's. */
 export interface Role extends FrameSink, Admitting {
   /** Whether the peer may start calls. */
   readonly accepts: boolean;
-  /** A call was given up, by a frame that is behind others which wait for room. */
+  /** A Cancel frame was found behind frames that wait for room. */
   overtaken(streamId: number, data: Uint8Array): void;
   /**
-   * The peer sends no more, and ended between two frames. The connection ends when this has
-   * settled.
+   * The input has ended between two frames. The connection ends when the promise has resolved.
    *
-   * @returns How the calls end that are still in flight then.
+   * @returns The status of the calls that are then still in flight.
    */
   endOfInput(): Promise<Status>;
   /**
-   * The connection has ended, and with it all its calls. Called once.
+   * The connection and all its calls have ended. Called once.
    *
-   * @param failure Why, if it was lost.
+   * @param failure The error, if the connection was lost.
    */
   ended(failure: Status | undefined): void;
 }
 
 /** How long the end of a connection waits for the peer to read the last bytes, in milliseconds. */
 const LINGER_MS = 1_000;
-/** Bytes that are read at once while more waits than should. */
+/** The most bytes of one read while the connection reads ahead. */
 const AHEAD_BYTES = 1 << 12;
 
 /** A connection in either role. */
 export class Connection<Call extends Stream = Stream> implements StreamHost {
-  /** The address of the peer, for messages; `undefined` if the connection has none. */
+  /** The peer's address for error messages, if known. */
   readonly name: string | undefined;
   readonly limits: Readonly<Limits>;
   readonly backlog: Backlog<Stream>;
   readonly queue: WriteQueue;
-  /** What its calls hold. */
+  /** The memory that its calls hold. */
   readonly held: HeldBytes;
   /** The calls in flight, by id. */
   readonly streams: Map<number, Call> = new Map();
-  /** Whether something was sent for which nobody waits. It has to leave before more is read. */
+  /** Whether replies were queued without waiting for room: they are written before more is read. */
   owesReplies = false;
-  /** Whether calls that are given up are cancelled. */
+  /** Whether a Cancel frame is sent for calls that are cancelled. */
   readonly cancels: boolean;
-  /** Since when no call is in flight, in milliseconds of `performance.now()`, if that matters. */
+  /** When the last call ended, in milliseconds of `performance.now()`, for the idle timeout. */
   idleSince: number;
   readonly #conn: ByteConnection;
   readonly #role: Role;
@@ -88,7 +87,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   readonly #admission: Admission;
   readonly #keepalive: Keepalive | undefined;
   readonly #frameTimeout: FrameTimeout;
-  readonly #read = Promise.withResolvers<void>(); // settles when nothing is read any more
+  readonly #read = Promise.withResolvers<void>(); // resolves when reading has ended
   readonly #ended = Promise.withResolvers<void>();
   #closed = false;
   #finishing = false; // what still comes is dropped
@@ -99,10 +98,10 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   #bytesIn = 0;
 
   /**
-   * @param conn The open connection. It belongs to this object from now on.
-   * @param name The address, if there is one.
+   * @param conn The open connection, which this object owns from now on.
+   * @param name The peer's address, if known.
    * @param owner The client or server.
-   * @param role What to do with what comes.
+   * @param role Handles received frames.
    */
   constructor(
     conn: ByteConnection,
@@ -136,7 +135,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     });
   }
 
-  /** What to call it in messages. */
+  /** The name of the connection in error messages. */
   get title(): string {
     return this.name === undefined ? "connection" : `connection to ${this.name}`;
   }
@@ -146,12 +145,12 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     return this.#closed;
   }
 
-  /** Whether something has come that no call has taken: a part of a frame, or one without room. */
+  /** Whether a frame is received in part, or waits for room. */
   get receiving(): boolean {
     return this.#decoder.partial || this.#admission.waiting;
   }
 
-  /** The error of a write that failed, after which nothing can be sent. */
+  /** The error of the write that failed, if one did. After that, nothing can be sent. */
   get writeError(): { readonly cause: unknown } | undefined {
     return this.#writeError;
   }
@@ -161,49 +160,49 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     return this.#conn.remoteAddr;
   }
 
-  /** What the received messages that wait are taken to use in memory, in bytes. */
+  /** Estimated bytes of memory of received messages that wait to be taken. */
   get queuedBytes(): number {
     return this.backlog.bytes;
   }
 
-  /** How many bytes were ever received. */
+  /** Bytes received so far. */
   get bytesIn(): number {
     return this.#bytesIn;
   }
 
-  /** Whether it waits for the rest of a long frame, for which the server has made room. */
+  /** Whether it waits for the rest of a long frame, for which memory is reserved. */
   get awaitsFrame(): boolean {
     return this.#admission.paid > 0 && this.#frameTimeout.waiting;
   }
 
-  /** Whether it waits for the peer to send something. */
+  /** Whether it is reading, and waits for bytes from the peer. */
   get reads(): boolean {
     return this.#frameTimeout.waiting || this.#reads.reading;
   }
 
-  /** How many bytes were ever sent. */
+  /** Bytes sent so far, including those that wait for the socket. */
   get bytesOut(): number {
     return this.queue.total;
   }
 
-  /** How many calls are in flight. */
+  /** The number of calls in flight. */
   get calls(): number {
     return this.streams.size;
   }
 
-  /** Lets the connection keep the process alive. */
+  /** Makes the connection keep the process alive, as it does by default. */
   ref(): void {
     this.#conn.ref?.();
   }
 
-  /** Lets the process end while the connection is open. */
+  /** Lets the process exit while the connection is open. */
   unref(): void {
     this.#conn.unref?.();
   }
 
-  /** Reads until the connection ends, and settles when nothing of it is left. Never rejects. */
+  /** Reads until the connection ends. Resolves when its resources are released. Never rejects. */
   async run(): Promise<void> {
-    // A server sends nothing that nobody has asked for.
+    // A server sends pings only to a client that has used the extension itself.
     if (!this.#role.accepts) this.#keepalive?.start();
     try {
       while (!this.#closed) {
@@ -238,7 +237,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
       else this.fail(cause);
     }
     this.#read.resolve();
-    await this.#ended.promise; // what finishes may still have something to send
+    await this.#ended.promise; // `finish()` may still be sending
   }
 
   /** Reads a little further while something is waited for. */
@@ -261,7 +260,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   }
 
   async #pause(): Promise<void> {
-    this.backlog.keep(); // what waits may do so for long
+    this.backlog.keep(); // messages may wait for long
     await this.#stall.pause();
   }
 
@@ -275,9 +274,9 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   }
 
   /**
-   * Ends the connection because of an error. The calls in flight end with it.
+   * Ends the connection because of an error. Calls in flight end with that error.
    *
-   * @param cause What was thrown, or what has happened.
+   * @param cause The error that was thrown, or a description.
    */
   fail(cause: unknown): void {
     if (this.#closed) return;
@@ -296,9 +295,9 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   }
 
   /**
-   * Ends the connection, because one side is done with it.
+   * Ends the connection because one side has closed it.
    *
-   * @param status How the calls end that are in flight.
+   * @param status The status of calls in flight.
    */
   close(status: Status = ENDED): void {
     this.#end(status, undefined);
@@ -311,7 +310,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     this.#keepalive?.stop();
     this.#reads.drop();
     this.#admission.drop();
-    tell(() => this.#conn.close()); // the peer, or its owner, may have been faster
+    tell(() => this.#conn.close()); // may throw, because it is closed already
     this.queue.close();
     for (const stream of [...this.streams.values()]) stream.end(status);
     this.backlog.release();
@@ -322,9 +321,9 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   }
 
   /**
-   * Ends the connection so that the peer gets all that was sent: sends what waits, half-closes, and
-   * drops what still comes until the peer has closed, too. To close at once could take from the
-   * peer what it has not read yet. No call may be in flight.
+   * Ends the connection so that the peer receives everything that was sent: writes what is queued,
+   * half-closes, and drops what still arrives until the peer has closed, too. If it closed at once,
+   * the peer could lose bytes that it has not read yet. No call may be in flight.
    *
    * @param flushMs How long to wait for the write queue, in milliseconds.
    * @param lingerMs How long to wait for the peer after that, in milliseconds.
@@ -339,7 +338,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
       late = true;
       resolve();
     });
-    // An answer to a call that was refused may still come meanwhile.
+    // The answer to a refused call may still be queued during this.
     while (!this.queue.idle && !this.queue.over && !late) {
       await Promise.race([this.queue.flushed(), overdue]);
     }
@@ -357,9 +356,9 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   }
 
   /**
-   * Settles when no call is in flight, or the connection has ended.
+   * Resolves when no call is in flight, or the connection has ended.
    *
-   * @param but Calls that do not count. After one was added, {@linkcode Connection.look} is due.
+   * @param but Calls that do not count. Call {@linkcode Connection.look} after adding one.
    */
   async whenIdle(but: ReadonlySet<Stream> = NOBODY): Promise<void> {
     while (!this.#closed && this.streams.size > 0) {
@@ -369,22 +368,25 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     }
   }
 
-  /** When the frame that is being taken has come, if it was kept: milliseconds of `performance.now()`. */
+  /**
+   * When the frame being handled was received, in milliseconds of `performance.now()`, if it had to
+   * wait for room; else `undefined`.
+   */
   get arrival(): number | undefined {
     return this.#admission.arrival;
   }
 
-  /** Hands out the frames that came with one that had to wait for room. */
+  /** Handles the frames behind one that had to wait for room. */
   resume(): void {
     this.#decoder.resume(this);
   }
 
-  /** Has what was kept until there is room look again whether there is. */
+  /** Checks again whether there is room for the frame that waits. */
   readmit(): void {
     this.#admission.look();
   }
 
-  /** Has those look again who wait until no call is in flight. */
+  /** Lets {@linkcode Connection.whenIdle} check again. */
   look(): void {
     this.#forgotten?.resolve();
     this.#forgotten = undefined;
@@ -397,13 +399,13 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
   }
 
   /**
-   * Whether the peer is there to read; `undefined` if that cannot be told. Only a unix socket can
-   * tell without sending.
+   * Whether the peer is connected, and reads; `undefined` if that is not known. Only a unix socket
+   * shows it without sending anything.
    */
   async peerReads(): Promise<boolean | undefined> {
     if (this.#writeError) return false;
     if (this.#conn.remoteAddr?.transport !== "unix") return undefined;
-    if (!this.queue.idle) return true; // the write under way will tell
+    if (!this.queue.idle) return true; // the pending write fails if it is not
     try {
       await this.#conn.write(NO_BYTES);
       return true;
@@ -445,17 +447,17 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
     return this.backlog.readsAhead ? space.subarray(0, AHEAD_BYTES) : space;
   }
 
-  /** Settles when what is owed has left, but for as much as may always wait; or never will. */
+  /** Resolves when the write queue has room, or nothing more is written. */
   #writable(): Promise<void> {
     if (this.#writeError) return Promise.resolve();
     return new Promise((resolve) => this.queue.whenWritable(resolve));
   }
 
-  // What the peer has sent before it stopped reading is worth reading: there may be answers in it.
+  // Reading goes on: what the peer sent before it stopped reading may contain answers.
   #writeFailed(cause: unknown): void {
     this.#writeError = { cause };
     this.backlog.readToEnd();
-    // A peer that is gone ends what can be read, too. One that only reads no more may not.
+    // If the peer is gone, the input ends, too. If it only stopped reading, it may not.
     let bytesIn = this.#bytesIn;
     this.#watch = this.#timers.repeat(LINGER_MS, () => {
       if (this.#bytesIn === bytesIn) this.fail(cause);
@@ -466,7 +468,7 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
 
 const NOBODY: ReadonlySet<Stream> = new Set();
 
-/** Frames that a peer ignores which does not use the extension. */
+/** The frame types of the extension. */
 const EXTENSION: ReadonlySet<number> = new Set([FrameType.Ping, FrameType.Pong, FrameType.Cancel]);
 
 const ENDED: Status = { code: Code.CANCELLED, message: "the connection has ended" };

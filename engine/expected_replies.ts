@@ -1,9 +1,10 @@
 /**
- * What the calls of a connection are expected to be answered: a reply counts before it is made.
+ * Expected replies: estimates of what running calls will be answered, so that a reply counts as
+ * held memory before it is made.
  *
- * A call that has just begun may be answered with as much as there can be, until the event loop has
- * turned; then with as much as the longest reply of late of its method; and one that takes long is
- * taken to wait for something, perhaps for other calls, which have to begin.
+ * A call that has just begun counts with the longest reply possible, until the event loop has
+ * turned; then with the longest recent reply of its method. A call that takes long no longer
+ * counts: it may wait for other calls, which must be able to begin.
  *
  * @module
  */
@@ -11,13 +12,13 @@
 import type { HeldBytes } from "./held_bytes.ts";
 import type { Timer, Timers } from "../async/timer.ts";
 
-/** How long the replies of a method are: the longest of late, which is forgotten slowly. */
+/** The expected length of a method's replies: the longest recent one, which slowly loses effect. */
 export class Expectation {
   readonly #most: number;
   #bytes: number;
   #known = false;
 
-  /** @param most How long a reply can be, in bytes. The first ones may be. */
+  /** @param most The longest reply possible, in bytes. It is expected until there was a reply. */
   constructor(most: number) {
     this.#most = most;
     this.#bytes = most;
@@ -33,7 +34,7 @@ export class Expectation {
     return this.#known;
   }
 
-  /** A reply of so many bytes was made. One that is too long is not sent. */
+  /** A reply of so many bytes was made. If it is too long, it is not sent. */
   learn(bytes: number): void {
     if (bytes > this.#most) bytes = 0;
     const rest = this.#known ? this.#bytes - Math.ceil(this.#bytes / 64) : 0;
@@ -41,7 +42,7 @@ export class Expectation {
     this.#known = true;
   }
 
-  /** There is still no reply: the calls take long, and are hardly about to be answered all at once. */
+  /** There is no reply after a long time: the calls are unlikely to be answered all at once. */
   doubt(): void {
     if (!this.#known) this.#bytes /= 2;
   }
@@ -49,27 +50,27 @@ export class Expectation {
 
 /** A call, as far as its reply is expected. */
 export interface ExpectedCall {
-  /** How long the replies of its method are; `undefined` once it is made. */
+  /** The expected length of its method's replies; `undefined` once the reply is made. */
   readonly replies: Expectation | undefined;
-  /** The turn in which it has begun, if it was not answered since; else zero. */
+  /** The turn in which it began, until it is answered; else zero. */
   turn: number;
-  /** The bytes that the server expects of it. */
+  /** The bytes that the server expects its reply to hold. */
   expectedBytes: number;
 }
 
 /** What this needs of a connection. */
 export interface ExpectingConnection {
-  /** What it holds. */
+  /** The memory that its calls hold. */
   readonly held: HeldBytes;
-  /** Whether it has ended: its calls are not answered any more. */
+  /** Whether it has ended: its calls are no longer answered. */
   readonly closed: boolean;
 }
 
-/** Replies that are shorter are not worth being expected, in bytes. */
+/** Shorter replies, in bytes, are not counted. */
 const LITTLE_BYTES = 1 << 12;
-/** After how many milliseconds a turn of the event loop is over, if nothing else tells. */
+/** After how many milliseconds a turn of the event loop is over, unless a read shows it earlier. */
 const TURN_MS = 50;
-/** How often it is looked which calls take long, in milliseconds, and after how many looks they do. */
+/** The interval of checks for calls that take long, in milliseconds, and after how many they do. */
 const DOUBT_MS = 100;
 const KNOWN_LOOKS = 10;
 
@@ -78,7 +79,7 @@ export class ExpectedReplies {
   readonly #connection: ExpectingConnection;
   readonly #timers: Timers;
   #turn = 1; // of the event loop
-  #soon = 0; // calls that have begun in it, and were not answered yet
+  #soon = 0; // calls that began in it and are not answered yet
   #begun: ExpectedCall[] = []; // those of them whose replies may be long
   #turning: Timer | undefined;
   /** Calls of earlier turns whose replies are likely to be long. */
@@ -87,31 +88,31 @@ export class ExpectedReplies {
 
   /**
    * @param connection The connection.
-   * @param timers Those of the server.
+   * @param timers The timers of the server.
    */
   constructor(connection: ExpectingConnection, timers: Timers) {
     this.#connection = connection;
     this.#timers = timers;
   }
 
-  /** Whether calls have begun in this turn of the event loop, and were not answered yet. */
+  /** Whether calls that began in this turn of the event loop are not answered yet. */
   get soon(): boolean {
     return this.#soon > 0;
   }
 
-  /** A call has begun, and its handler waits for something. Perhaps not for long. */
+  /** A call has begun, and its handler waits for something, perhaps not for long. */
   begin(call: ExpectedCall): void {
-    // The reply may be made already, and wait; or there is nobody any more to send it to.
+    // The reply may be made already, or can no longer be sent.
     if (!call.replies || this.#connection.closed) return;
     call.turn = this.#turn;
     this.#soon++;
     this.#connection.held.begin();
-    // For the server it counts as what is likely, or few connections would leave no room on any.
+    // The server counts the likely length only: else few connections would use up all its room.
     if (call.replies.bytes >= LITTLE_BYTES) {
       this.#expect(call, call.replies.bytes);
       this.#begun.push(call);
     }
-    // Usually the next read tells that a turn has passed, which costs nothing.
+    // Usually the next read shows that a turn has passed, before the timer does.
     this.#turning ??= this.#timers.start(TURN_MS, () => {
       this.#turning = undefined;
       this.turned();
@@ -127,7 +128,7 @@ export class ExpectedReplies {
     const turn = this.#turn++;
     for (const call of this.#begun) {
       if (call.turn !== turn) continue;
-      const { bytes } = call.replies!; // as is known by now
+      const { bytes } = call.replies!; // other calls of the method may have been answered since
       const little = bytes < LITTLE_BYTES || closed;
       this.#expect(call, little ? 0 : bytes);
       if (little) continue;
@@ -157,7 +158,7 @@ export class ExpectedReplies {
     for (const call of [...this.#late.keys()]) this.#forget(call);
   }
 
-  /** Expects nothing more of calls that take long. */
+  /** Stops counting the replies of calls that take long. */
   #doubt(): void {
     const unknown = new Set<Expectation>();
     for (const [call, age] of this.#late) {
@@ -177,7 +178,7 @@ export class ExpectedReplies {
     this.#doubting = undefined;
   }
 
-  /** Expects so many bytes of a call, on the server. */
+  /** Sets the bytes that the server expects of a call. */
   #expect(call: ExpectedCall, bytes: number): void {
     this.#connection.held.whole?.expect(bytes - call.expectedBytes);
     call.expectedBytes = bytes;

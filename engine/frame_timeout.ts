@@ -1,5 +1,5 @@
 /**
- * Ends connections whose peers begin a frame and do not finish it.
+ * Ends connections whose peers do not finish a frame in time.
  *
  * @module
  */
@@ -7,12 +7,12 @@
 import type { FrameDecoder } from "../framing.ts";
 import type { Timer, Timers } from "../async/timer.ts";
 
-/** How often it is looked whether a frame is still the same one, in the time that it may take. */
+/** How often a frame is checked during the time that it may take. */
 const LOOKS = 8;
 
-/** Watches the frame under way on one connection. */
+/** Watches the incomplete frame of one connection. */
 export class FrameTimeout {
-  /** Whether the connection waits for the peer: only then its frames take their time. */
+  /** Whether the connection is reading: only then the time of a frame counts. */
   waiting = false;
   readonly #ms: number;
   readonly #decoder: FrameDecoder;
@@ -20,12 +20,12 @@ export class FrameTimeout {
   readonly #expired: () => void;
   #timer: Timer | undefined;
   #frames = 0;
-  #looks = 0; // at the same frame
+  #looks = 0; // checks at which it was the same frame
 
   /**
-   * @param ms How long a frame may take, in milliseconds; zero for as long as it likes.
-   * @param decoder Where it comes together.
-   * @param timers Those of the client or server.
+   * @param ms How long a frame may take, in milliseconds; zero for no limit.
+   * @param decoder The decoder of the frames.
+   * @param timers The timers of the client or server.
    * @param expired Called when a frame has taken longer.
    */
   constructor(ms: number, decoder: FrameDecoder, timers: Timers, expired: () => void) {
@@ -35,8 +35,8 @@ export class FrameTimeout {
     this.#expired = expired;
   }
 
-  /** Bytes have come. */
-  // One timer goes on while there is traffic: to start one for each frame would cost more.
+  /** Bytes were received. */
+  // One timer runs while there is traffic: to start one for each frame would take more time.
   watch(): void {
     if (this.#timer !== undefined || !this.#decoder.partial) return;
     this.#frames = this.#decoder.frames;
@@ -44,7 +44,7 @@ export class FrameTimeout {
     this.#timer = this.#timers.repeat(this.#ms / LOOKS, () => this.#look());
   }
 
-  /** Watches no more. */
+  /** Stops the timer. */
   stop(): void {
     this.#timer?.stop();
     this.#timer = undefined;

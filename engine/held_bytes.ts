@@ -1,33 +1,34 @@
 /**
- * The memory that calls hold, within limits: requests that handlers work on, replies that wait to be
- * sent, what is queued. A connection counts its own; its server, or client, counts all.
+ * Counts the memory that calls hold, within limits: requests that handlers work on, replies that
+ * wait to be sent, queued messages. Each connection has a count, and its server or client has one
+ * of all its connections.
  *
- * What a running handler will answer is not held yet, and too late to bound once it is. So it is
- * expected, which counts as well.
+ * The reply of a running handler is not held yet, and once it is, it is too late to limit it. So an
+ * estimate of it counts as well: the expected bytes.
  *
  * @module
  */
 
-/** What a connection may use while its server has no room, in bytes: enough for small calls. */
+/** Bytes that a connection may use while its server has no room: enough for small calls. */
 export const SHARE = 1 << 16;
 
-/** Bytes that are held, and those that are expected. */
+/** The held and the expected bytes of a connection, or of all connections. */
 export class HeldBytes {
-  /** What these are a part of. */
+  /** The count of all connections, for that of a connection. */
   readonly whole: HeldBytes | undefined;
   readonly #limit: number;
   readonly #replyBytes: number;
   readonly #waiting = new Set<() => void>();
-  /** Called when somebody waits for room. */
+  /** Called when a connection waits for room. */
   onAwaited: (() => void) | undefined;
   #bytes = 0;
   #expected = 0;
   #soon = 0; // calls that have just begun
 
   /**
-   * @param limit The most bytes to be held when something more is begun.
-   * @param whole What these are a part of.
-   * @param replyBytes How long the reply to a call can be that has just begun.
+   * @param limit The bytes at which no further call begins.
+   * @param whole The count of all connections, for that of a connection.
+   * @param replyBytes The longest reply to a call that has just begun, in bytes.
    */
   constructor(limit: number, whole?: HeldBytes, replyBytes = 0) {
     this.#limit = limit;
@@ -35,7 +36,7 @@ export class HeldBytes {
     this.whole = whole;
   }
 
-  /** How many bytes are held. */
+  /** The bytes that are held. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -49,13 +50,13 @@ export class HeldBytes {
     return this.#sum < this.#limit;
   }
 
-  /** What has no room, if something has not: these, or what they are a part of. */
+  /** The count that has no room, if there is one: this one, or that of all connections. */
   get full(): HeldBytes | undefined {
     if (!this.hasRoom) return this;
     return this.whole?.full;
   }
 
-  /** Whether somebody waits for room. */
+  /** Whether a connection waits for room. */
   get awaited(): boolean {
     return this.#waiting.size > 0;
   }
@@ -63,7 +64,7 @@ export class HeldBytes {
   /**
    * Whether a call may begin.
    *
-   * @param bytes What it would hold, as far as that is known. Asked for only where it matters.
+   * @param bytes Returns the bytes that it would hold, as far as known. Called only if needed.
    */
   mayBegin(bytes: () => number): boolean {
     if (!this.hasRoom) return false;
@@ -73,13 +74,13 @@ export class HeldBytes {
   /**
    * Whether a long frame may be received.
    *
-   * @param bytes Its length.
+   * @param bytes Its length in bytes.
    */
   mayReceive(bytes: number): boolean {
     return !this.whole?.full || this.#sum + bytes <= SHARE;
   }
 
-  /** So many more bytes are held; fewer, if that is negative. */
+  /** Adds to the held bytes; takes away if `bytes` is negative. */
   change(bytes: number): void {
     this.#bytes += bytes;
     this.whole?.change(bytes);
@@ -91,31 +92,32 @@ export class HeldBytes {
     this.#soon++;
   }
 
-  /** So many of these calls were answered, or are taken not to be soon. */
+  /** Some of these calls were answered, or are no longer expected to be answered soon. */
   begun(calls: number): void {
     this.#soon -= calls;
     this.#tell();
   }
 
-  /** So many more bytes are expected here, not of the whole; fewer, if that is negative. */
+  /** Adds to the expected bytes of this count only; takes away if `bytes` is negative. */
   expect(bytes: number): void {
     this.#expected += bytes;
     if (bytes < 0) this.#tell();
   }
 
-  /** So many more bytes are held, which have a limit of their own on the connection. */
+  /** Adds to the held bytes of all connections only: the connection has another limit for these. */
   changeWhole(bytes: number): void {
     this.whole?.change(bytes);
   }
 
   /**
-   * Calls back when there is room, or has been: others may be faster.
+   * Calls back when there is room. Another connection may have used it since.
    *
-   * @param callback What to call, once.
-   * @returns What ends the wait. Has to be called, so that the next one has its turn.
+   * @param callback Called once.
+   * @returns A function that ends the wait. It must be called, so that the next connection gets its
+   * turn.
    */
   wait(callback: () => void): () => void {
-    // Less that is held here may be enough as well, where the whole has no room.
+    // Where all connections together have no room, less on this one may be enough as well.
     const { whole } = this;
     const both = whole?.full ? [this, whole] : [this];
     const tell = () => {
@@ -134,7 +136,7 @@ export class HeldBytes {
     };
   }
 
-  /** Tells the one who has waited longest. */
+  /** Calls back for the connection that has waited longest. */
   #tell(): void {
     if (this.#waiting.size === 0 || !this.hasRoom) return;
     const [tell] = this.#waiting;

@@ -1,5 +1,5 @@
 /**
- * The messages that were received for one call, until they are taken.
+ * The inbox of a call: its received messages, until they are taken.
  *
  * @module
  */
@@ -7,16 +7,16 @@
 import type { Backlog, Waiting } from "./backlog.ts";
 import { NO_BYTES } from "../wire/writer.ts";
 
-/** What a message that waits is taken to cost in memory beside its bytes. */
+/** Estimated bytes of memory that a message in the queue takes in addition to its own bytes. */
 const MESSAGE_OVERHEAD = 64;
 
-/** Bytes and messages that share memory at most, when they come one by one. */
+/** The most bytes and messages that share one array, when they arrive one by one. */
 const PACK_BYTES = 1 << 12;
 const PACK_MESSAGES = 1 << 9;
 
 /**
- * Short messages in memory of their own, together. Each as an array of its own would cost 450 bytes,
- * and making room for each alone takes ten times as long as to copy it.
+ * Copies of short messages in one array. An array for each would take 450 bytes more, and ten times
+ * as long to allocate as to copy the message.
  */
 class Pack {
   #bytes: Uint8Array;
@@ -29,12 +29,12 @@ class Pack {
     this.add(messages);
   }
 
-  /** Whether none is left. */
+  /** Whether no message is left. */
   get empty(): boolean {
     return this.#taken === this.#ends.length;
   }
 
-  /** Whether there is room for more, so long altogether. */
+  /** Whether there is room for more messages of this total length. */
   takes(length: number): boolean {
     return this.#length + length <= PACK_BYTES && this.#ends.length < PACK_MESSAGES;
   }
@@ -42,7 +42,7 @@ class Pack {
   add(messages: readonly Uint8Array[]): void {
     const length = this.#length + total(messages);
     if (length > this.#bytes.length) {
-      // The first time it is as long as it has to be, then it grows.
+      // The first time the array has the length needed, later it doubles.
       const bytes = new Uint8Array(this.#length === 0 ? length : 2 * length);
       bytes.set(this.#bytes.subarray(0, this.#length));
       this.#bytes = bytes;
@@ -59,19 +59,19 @@ class Pack {
   }
 }
 
-// Most calls never queue a message, so that the array for it is made only when one does.
+// Most calls never queue a message, so the array is created when one does.
 const NOTHING: (Uint8Array | Pack)[] = [];
 
 /** A queue of messages with one consumer. */
 export class Inbox implements Waiting {
-  /** What the queue counts into, once it belongs to a connection. */
+  /** Counts the queue's bytes, once the call has a connection. */
   protected backlog: Backlog | undefined;
   taken = false;
   /** Whether the peer has sent its last message, and none of them was dropped. */
   complete = false;
   #queue = NOTHING;
-  #head = 0; // of the first that waits
-  #kept = 0; // those before this one have memory of their own
+  #head = 0; // index of the first message that waits
+  #kept = 0; // messages before this index do not refer to a read buffer
   #bytes = 0;
   #closed = false;
   #ignoring = false;
@@ -82,7 +82,7 @@ export class Inbox implements Waiting {
     return this.#bytes;
   }
 
-  /** Whether somebody waits for a message. */
+  /** Whether a consumer waits for a message. */
   get waiting(): boolean {
     return this.#receive !== undefined;
   }
@@ -93,9 +93,9 @@ export class Inbox implements Waiting {
   }
 
   /**
-   * The next message, in the order they came.
+   * Takes the next message, waiting for it if necessary.
    *
-   * @returns The message; `undefined` when there will be none.
+   * @returns The message; `undefined` if there are no more.
    */
   receive(): Promise<Uint8Array | undefined> {
     if (this.#receive) return this.#received!.then(() => this.receive());
@@ -125,7 +125,7 @@ export class Inbox implements Waiting {
     }
   }
 
-  /** A message has come. */
+  /** A message was received. */
   push(message: Uint8Array): void {
     if (this.#ignoring) return;
     if (this.#receive) {
@@ -144,7 +144,7 @@ export class Inbox implements Waiting {
     if (this.#receive) this.#settle(undefined);
   }
 
-  /** Drops the messages that wait, and those still to come: nobody will take them. */
+  /** Drops the messages that wait, and those that are still to come. */
   ignore(): void {
     this.#ignoring = true;
     this.#closed = true;
@@ -155,8 +155,8 @@ export class Inbox implements Waiting {
   }
 
   /**
-   * The messages that wait will wait longer. As parts of a read buffer they would keep all of it, so
-   * they move into memory of their own. Most are taken before it comes to this.
+   * Copies messages that wait out of their read buffer, which they would keep in memory as a whole.
+   * Most messages are taken before this is called.
    */
   keep(): void {
     const queue = this.#queue;
@@ -178,7 +178,7 @@ export class Inbox implements Waiting {
   #own(messages: Uint8Array[]): void {
     if (messages.length === 0) return;
     const queue = this.#queue;
-    const end = queue.length; // what came this time has been looked at
+    const end = queue.length;
     const last = end > this.#head && end <= this.#kept ? queue[end - 1]! : undefined;
     const length = total(messages);
     if (last instanceof Pack && last.takes(length)) last.add(messages);

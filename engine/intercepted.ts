@@ -1,6 +1,6 @@
 /**
- * The calls of a client that has interceptors. These may wait, call more than once, or not at all;
- * whatever they do, the call ends at its deadline, by its signal, and with its client.
+ * Calls of clients with interceptors. An interceptor may wait, call `next()` more than once, or not
+ * at all; in any case, the call ends at its deadline, by its signal, and with its client.
  *
  * @module
  */
@@ -27,13 +27,13 @@ import type { MessageSizes } from "./stream.ts";
 export interface InterceptingClient {
   /** The address of the server, as text. */
   readonly address: string;
-  /** Watches deadlines. */
+  /** Watches the deadlines of calls. */
   readonly deadlines: Deadlines;
   /** The guards that the client ends when it is closed. */
   readonly guards: Set<Guard>;
-  /** How calls end from now on, if the client is closed. */
+  /** The status of further calls, if the client is closed. */
   readonly closed: Status | undefined;
-  /** Makes one attempt at a call. Its response is a message, or an iterable of messages. */
+  /** Makes one attempt at a call. Returns a promise of a message, or an iterable of messages. */
   call(guard: Guard, method: Method, request: InterceptedRequest): unknown;
 }
 
@@ -44,15 +44,15 @@ export type Caller = (
   defaults: CallDefaults | undefined,
 ) => unknown;
 
-/** Under this key a request carries its guard, also where an interceptor has copied it. */
+/** The key under which a request, and any copy that an interceptor makes, has its guard. */
 const GUARD = Symbol("guard");
 
 type GuardedRequest = InterceptedRequest & { readonly [GUARD]?: Guard };
 
-/** Stands for the response of a call that is over. */
+/** Takes the place of a response if the call is over. */
 const OVER = Symbol("over");
 
-/** What ends an intercepted call. */
+/** Ends an intercepted call and its attempts, whatever the interceptors do. */
 export class Guard implements Abortable, Expirable {
   readonly deadline: number;
   /** The bytes of all messages, over all attempts. */
@@ -66,7 +66,7 @@ export class Guard implements Abortable, Expirable {
   #over: Status | undefined;
 
   /**
-   * @param settings The caller's.
+   * @param settings The options of the call.
    * @param client The client.
    */
   constructor(settings: CallSettings, client: InterceptingClient) {
@@ -75,7 +75,7 @@ export class Guard implements Abortable, Expirable {
     this.#client = client;
   }
 
-  /** How the call ended, if it was ended from outside. */
+  /** Why the call was ended before it had a response, if it was. */
   get over(): Status | undefined {
     return this.#over;
   }
@@ -97,10 +97,10 @@ export class Guard implements Abortable, Expirable {
   }
 
   /**
-   * How an attempt is to be made. It gets what is left of the time.
+   * The options of an attempt. Its deadline is that of the call, or an earlier one.
    *
    * @throws {RpcError} If the call is over.
-   * @throws {RangeError | TypeError} If the request makes no sense.
+   * @throws {RangeError | TypeError} If the request is invalid.
    */
   attempt(request: InterceptedRequest): CallSettings {
     if (this.deadline !== Infinity && this.deadline <= performance.now()) this.expire();
@@ -130,7 +130,7 @@ export class Guard implements Abortable, Expirable {
     if (this.#attempts.delete(call)) this.drop();
   }
 
-  /** Watches, until it is dropped as often as it was held: nothing waits then. */
+  /** Watches the call until `drop()` was called as often: nothing waits for it then. */
   hold(): void {
     if (this.#holds++ > 0 || this.#over) return;
     const { signal } = this.#settings;
@@ -149,7 +149,7 @@ export class Guard implements Abortable, Expirable {
     if (--this.#holds === 0) this.#unwatch();
   }
 
-  /** Settles as a promise does, or with {@linkcode OVER} as soon as the call is over. */
+  /** Settles in the same way as a promise, or with {@linkcode OVER} as soon as the call is over. */
   first<T>(promise: PromiseLike<T>): Promise<T | typeof OVER> {
     return new Promise((resolve, reject) => {
       const tell = () => resolve(OVER);
@@ -165,13 +165,13 @@ export class Guard implements Abortable, Expirable {
     });
   }
 
-  /** The caller has what it wants. Attempts that interceptors have left behind are given up. */
+  /** The caller has its response. Attempts that are still running are cancelled. */
   finish(): void {
     this.#over ??= GIVEN_UP;
     for (const call of [...this.#attempts]) call.cancel(GIVEN_UP);
   }
 
-  /** Ends the call, its attempts, and the wait for it. */
+  /** Ends the call, its attempts, and any wait for it. */
   end(status: Status): void {
     if (this.#over) return;
     this.#over = status;
@@ -199,7 +199,7 @@ export class Guard implements Abortable, Expirable {
 
 const GIVEN_UP: Status = { code: Code.CANCELLED, message: "the caller gave up" };
 
-/** What `request.signal` is aborted with: the caller's own reason, if there is one. */
+/** The reason for aborting `request.signal`: the caller's, if there is one. */
 function reasonOf({ code, message, cause }: Status): unknown {
   if (cause !== undefined) return cause;
   if (code === Code.DEADLINE_EXCEEDED) return new DOMException(message, "TimeoutError");
@@ -207,12 +207,12 @@ function reasonOf({ code, message, cause }: Status): unknown {
 }
 
 /**
- * What makes the calls of a method.
+ * Returns the function that makes the calls of a method, through the interceptors.
  *
  * @param interceptors The interceptors, outermost first.
  * @param method The method.
  * @param client The client.
- * @returns The function.
+ * @returns Makes a call.
  */
 export function interceptedCaller(
   interceptors: readonly Interceptor[],
@@ -221,7 +221,11 @@ export function interceptedCaller(
 ): Caller {
   const invoke = intercept(interceptors, async (request) => {
     const guard = (request as GuardedRequest)[GUARD];
-    if (!guard) throw new TypeError(`An interceptor of ${method.path} has made up a request`);
+    if (!guard) {
+      throw new TypeError(
+        `Cannot call ${method.path}: an interceptor has to pass on its request, or a copy`,
+      );
+    }
     return interceptedResponse(method, await client.call(guard, method, request));
   });
   if (method.serverStreaming) {
@@ -246,7 +250,7 @@ export function interceptedCaller(
   };
 }
 
-/** The messages of a call that interceptors may not have made yet. */
+/** The messages of a call that interceptors may not have started yet. */
 class InterceptedMessages extends MessageIterator<unknown> {
   readonly #guard: Guard;
   readonly #path: string;
@@ -265,7 +269,7 @@ class InterceptedMessages extends MessageIterator<unknown> {
         guard.drop();
       }
     })();
-    this.#iterator.catch(() => {}); // whoever asks for a message hears of it
+    this.#iterator.catch(() => {}); // `next()` rejects with the error
   }
 
   async next(): Promise<IteratorResult<unknown>> {
@@ -292,7 +296,7 @@ class InterceptedMessages extends MessageIterator<unknown> {
     if (this.#done) return;
     this.#done = true;
     this.#guard.end(GIVEN_UP);
-    // What interceptors do then concerns nobody any more.
+    // What interceptors do after that has no effect on the caller.
     this.#iterator.then((iterator) => iterator.return?.()).catch(() => {});
   }
 
@@ -302,7 +306,7 @@ class InterceptedMessages extends MessageIterator<unknown> {
   }
 }
 
-/** What an interceptor has thrown, as callers expect it. */
+/** Converts what an interceptor has thrown into the error that the caller gets. */
 function asRpcError(error: unknown, method: string): RpcError {
   if (error instanceof RpcError) return error;
   return new RpcError(Code.UNKNOWN, describe(error), { method, cause: error });

@@ -1,5 +1,5 @@
 /**
- * Ping and pong: finds out whether a silent peer is still there.
+ * Keepalive: pings a silent peer, and ends the connection if it does not answer.
  *
  * @module
  */
@@ -11,58 +11,58 @@ import type { WriteQueue } from "./write_queue.ts";
 import { NO_BYTES } from "../wire/writer.ts";
 
 /**
- * How to find out that a peer is silent because it is gone.
+ * When to ping a silent peer, and how long to wait for it.
  *
  * @category Client
  */
 export interface KeepaliveOptions {
-  /** After how many milliseconds without a byte from the peer it is sent a ping. */
+  /** How long the peer may send nothing before it is sent a ping, in milliseconds. */
   intervalMs: number;
   /**
-   * How many milliseconds it may then take until something comes, be it the pong or anything else.
-   * 20,000 by default.
+   * How long the peer may then take to send anything, whether the pong or something else, in
+   * milliseconds. 20,000 by default.
    */
   timeoutMs?: number | undefined;
 }
 
-/** Keepalive with its defaults filled in. */
+/** {@linkcode KeepaliveOptions} with the defaults filled in. */
 export type KeepaliveSettings = Readonly<Required<{ [K in keyof KeepaliveOptions]: number }>>;
 
 /**
- * What a peer and its own side know beyond ttrpc.
+ * Options of the extension to ttrpc, for clients and servers.
  *
  * @category Client
  */
 export interface ExtensionOptions {
   /**
    * Whether to use the extension to ttrpc that `docs/extension.md` describes: frames that cancel a
-   * call, and pings. A peer that does not know them ignores them. `true` by default.
+   * call, and pings. Peers that do not support it ignore these. `true` by default.
    */
   extensions?: boolean | undefined;
   /**
-   * Sends a ping when nothing has come from the peer for a while, and ends the connection when
-   * nothing comes after that: its calls end with `UNAVAILABLE`. It takes a peer that answers pings;
-   * one that has never answered any is not taken for dead. Off by default.
+   * Sends a ping when the peer has sent nothing for a while, and ends the connection if it still
+   * sends nothing: calls in flight end with `UNAVAILABLE`. This has no effect on a peer that has
+   * never answered a ping, since it may not support them. Off by default.
    */
   keepalive?: KeepaliveOptions | undefined;
 }
 
-/** The extension with its defaults filled in; `undefined` if it is not used. */
+/** {@linkcode ExtensionOptions} with the defaults filled in. */
 export interface ExtensionSettings {
   readonly keepalive: KeepaliveSettings | undefined;
 }
 
 const TIMEOUT_MS = 20_000;
-/** The most data that a ping has. */
+/** The longest data of a ping, in bytes. */
 const PING_BYTES = 8;
 
 /**
- * Checks what a client or server was told of the extension.
+ * Checks the options of the extension, and adds the defaults.
  *
- * @param options What was given.
- * @returns The same with its defaults; `undefined` if it is not to be used.
- * @throws {RangeError} If a time is no number above zero.
- * @throws {TypeError} If there is to be a keepalive, but no extension.
+ * @param options The options.
+ * @returns The settings; `undefined` if the extension is off.
+ * @throws {RangeError} If a time is not a number above zero.
+ * @throws {TypeError} If `keepalive` is set, but the extension is off.
  */
 export function resolveExtension(options: ExtensionOptions): ExtensionSettings | undefined {
   const { extensions = true, keepalive } = options;
@@ -88,13 +88,13 @@ export interface KeepaliveHost {
   readonly queue: WriteQueue;
   /** Whether it has ended. */
   readonly closed: boolean;
-  /** Whether it waits for the peer: else nothing of what has come may have been read yet. */
+  /** Whether it is reading. If not, bytes from the peer may wait in the socket. */
   readonly reads: boolean;
   /** Ends the connection because of an error. */
   fail(cause: unknown): void;
 }
 
-/** Answers the pings of one connection's peer, and sends it some. */
+/** Sends and answers the pings of one connection. */
 export class Keepalive implements Expirable {
   deadline = Infinity;
   readonly #host: KeepaliveHost;
@@ -111,8 +111,8 @@ export class Keepalive implements Expirable {
 
   /**
    * @param host The connection.
-   * @param settings When to send pings; never without.
-   * @param deadlines Those of its client or server.
+   * @param settings When to send pings; `undefined` to send none.
+   * @param deadlines The deadlines of its client or server.
    */
   constructor(
     host: KeepaliveHost,
@@ -124,19 +124,19 @@ export class Keepalive implements Expirable {
     this.#deadlines = deadlines;
   }
 
-  /** The peer may be sent pings. The first is sent at once, so that it is known whether it answers. */
+  /** Starts to send pings. The first is sent at once, to find out whether the peer answers. */
   start(): void {
     if (!this.#settings || this.deadline !== Infinity || this.#host.closed) return;
     this.#heardAt = performance.now();
     this.#ping();
   }
 
-  /** Bytes have come. */
+  /** Bytes were received. */
   heard(): void {
     if (this.deadline !== Infinity) this.#heardAt = performance.now();
   }
 
-  /** A ping or pong has come. */
+  /** A ping or pong was received. */
   frame(type: number, data: Uint8Array): void {
     if (type === FrameType.Pong) this.#answers = true;
     else if (data.length <= PING_BYTES) {
@@ -181,7 +181,7 @@ export class Keepalive implements Expirable {
     }
   }
 
-  /** What has come while this process stood still counts, too. */
+  /** Reads once more first: bytes may have arrived while this process was suspended. */
   async #lookAgain(asked: number): Promise<void> {
     await turn(); // which may have begun before
     await turn();

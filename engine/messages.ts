@@ -1,5 +1,5 @@
 /**
- * The messages of a call: encoded and decoded, received one by one, and sent one by one.
+ * The messages of a call: encodes and decodes them, receives and sends streams of them.
  *
  * @module
  */
@@ -14,11 +14,11 @@ import { isPromiseLike } from "../async/tell.ts";
 import { spend } from "../async/timer.ts";
 import { freeWhenSent } from "../wire/writer.ts";
 
-/** What every stream of messages does in the same way: everything but `next()`. */
+/** The part that all streams of messages have in common: everything except `next()`. */
 export abstract class MessageIterator<T> implements MessageStream<T> {
   abstract next(): Promise<IteratorResult<T>>;
 
-  /** No more messages are wanted. May be called more than once. */
+  /** Stops the stream. May be called more than once. */
   protected abstract stop(): void;
 
   return(): Promise<IteratorResult<T>> {
@@ -44,15 +44,15 @@ export abstract class MessageIterator<T> implements MessageStream<T> {
 /** What an iterator returns at its end. */
 export const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
-/** Decodes the messages of a stream as they are asked for. */
+/** The received messages of a stream, each decoded when it is requested. */
 export class ReceivedMessages<T> extends MessageIterator<T> {
   readonly #stream: Stream;
   readonly #codec: Codec<T>;
   #done = false;
 
   /**
-   * @param stream Where the messages come from.
-   * @param codec What decodes them.
+   * @param stream The stream that receives the messages.
+   * @param codec The codec of the messages.
    */
   constructor(stream: Stream, codec: Codec<T>) {
     super();
@@ -68,7 +68,7 @@ export class ReceivedMessages<T> extends MessageIterator<T> {
     if (this.#done) return DONE;
     this.#done = true;
     const { status, complete } = stream;
-    // Whoever has all messages need not hear what has become of the call since.
+    // A consumer that has received all messages does not get an error that came after them.
     if (status && status.code !== Code.OK && !complete) {
       throw statusError(status, stream.method.path);
     }
@@ -92,14 +92,14 @@ export class ReceivedMessages<T> extends MessageIterator<T> {
 }
 
 /**
- * Decodes a message, if it does not take too much memory. What it takes is noted on the stream.
+ * Decodes a message, unless it would take too much memory. The estimate is stored in the stream.
  *
- * @param stream The call it came for.
- * @param codec Its codec.
- * @param bytes The message, encoded.
+ * @param stream The call of the message.
+ * @param codec The codec of the message.
+ * @param bytes The encoded message.
  * @returns The message.
- * @throws {RpcError} With `INTERNAL` if the bytes are no such message, and with `RESOURCE_EXHAUSTED`
- * if it would take too much.
+ * @throws {RpcError} With `INTERNAL` if the bytes cannot be decoded, with `RESOURCE_EXHAUSTED` if
+ * the message would take too much memory.
  */
 export function decodeMessage<T>(stream: Stream, codec: Codec<T>, bytes: Uint8Array): T {
   const { length } = bytes;
@@ -127,17 +127,17 @@ export function decodeMessage<T>(stream: Stream, codec: Codec<T>, bytes: Uint8Ar
 /**
  * Encodes a message.
  *
- * @param codec Its codec.
- * @param message The message, or what it is made of.
+ * @param codec The codec of the message.
+ * @param message The message, or what it is created from.
  * @param method The method's path, for errors.
- * @returns The message, encoded.
- * @throws {RpcError} With `INTERNAL` if that is not such a message.
+ * @returns The encoded message.
+ * @throws {RpcError} With `INTERNAL` if the message cannot be encoded.
  */
 export function encodeMessage<T>(codec: Codec<T>, message: T, method: string): Uint8Array {
   try {
-    if (message === undefined || message === null) throw new TypeError(`there is no message`);
+    if (message === undefined || message === null) throw new TypeError(`the message is ${message}`);
     const bytes = codec.encode(message);
-    if (!(bytes instanceof Uint8Array)) throw new TypeError("its encoding is not a Uint8Array");
+    if (!(bytes instanceof Uint8Array)) throw new TypeError("encode() did not return a Uint8Array");
     return codec.transfers ? freeWhenSent(bytes) : bytes;
   } catch (cause) {
     throw payloadError("marshalling", cause, method);
@@ -151,16 +151,16 @@ function payloadError(doing: string, cause: unknown, method: string): RpcError {
   });
 }
 
-/** What it takes to send a message, in microseconds, and how many of its bytes take another one. */
+/** The time to send a message: so many microseconds, and one more for so many of its bytes. */
 const MESSAGE_US = 1;
 const BYTES_A_US = 1 << 12;
 
 /**
- * Sends messages until there are no more, or the call is over. Waits for the socket, so that a
- * fast producer is slowed down.
+ * Sends messages until there are no more, or the call is over. Waits for the socket, which slows
+ * down a fast producer.
  *
- * @throws Whatever the messages' iterator throws.
- * @throws {TypeError} If they have none.
+ * @throws Whatever the iterator of the messages throws.
+ * @throws {TypeError} If the messages are not iterable.
  * @throws {RpcError} If a message cannot be encoded or is too long.
  */
 export async function sendMessages<T>(
@@ -192,18 +192,18 @@ export async function sendMessages<T>(
     if (stream.status) return;
     if (stream.sizes) stream.sizes.sent += bytes.length;
     stream.send(bytes);
-    // A producer that never waits would hold the event loop until the socket is full.
+    // A producer that never waits would block the event loop until the socket is full.
     const others = spend(MESSAGE_US + bytes.length / BYTES_A_US);
     if (others) await others;
   }
 }
 
 /**
- * The iterator of messages.
+ * Gets the iterator of messages.
  *
- * @param messages An iterable.
- * @returns Its iterator.
- * @throws {TypeError} If it is none.
+ * @param messages The messages.
+ * @returns Their iterator.
+ * @throws {TypeError} If they are not iterable.
  */
 export function iterate<T>(messages: Messages<T>): AsyncIterator<T> | Iterator<T> {
   if (typeof messages === "object" && messages !== null) {

@@ -1,5 +1,5 @@
 /**
- * Methods: two names, a kind and two codecs. That is all the engine knows of them.
+ * Methods: two names, a kind and two codecs, which is all that the engine knows about them.
  *
  * @module
  */
@@ -15,26 +15,27 @@ import { encodeMethod } from "../wire/envelope.ts";
 export type MethodKind = "unary" | "server_streaming" | "client_streaming" | "bidi_streaming";
 
 /**
- * What a method promises about being called more than once, as protobuf-es numbers it.
+ * The idempotency levels of methods, with protobuf's numbers: whether a method may be called more
+ * than once.
  *
  * @category Services and calls
  */
 export const Idempotency = {
-  /** Nothing. */
+  /** Not known. */
   Unknown: 0,
-  /** It changes nothing. */
+  /** The method has no side effects. */
   NoSideEffects: 1,
-  /** Twice is as good as once. */
+  /** To call the method repeatedly has the same effect as to call it once. */
   Idempotent: 2,
 } as const;
 
 /**
- * A method with codecs of one's own.
+ * The descriptor of a method with custom codecs.
  *
  * @category Services and calls
- * @typeParam Kind Which kind it is.
- * @typeParam Request The type of its requests.
- * @typeParam Response The type of its responses.
+ * @typeParam Kind The kind of the method.
+ * @typeParam Request The codec of its requests.
+ * @typeParam Response The codec of its responses.
  */
 export interface MethodDescriptor<
   Kind extends MethodKind = MethodKind,
@@ -45,17 +46,17 @@ export interface MethodDescriptor<
 > {
   /** The name on the wire, such as `SayHello`. */
   readonly name: string;
-  /** The kind. */
+  /** The kind of the method. */
   readonly methodKind: Kind;
   /** The codec of the requests. */
   readonly input: Request;
   /** The codec of the responses. */
   readonly output: Response;
-  /** One of {@linkcode Idempotency}; unknown by default. */
+  /** One of {@linkcode Idempotency}. `Idempotency.Unknown` by default. */
   readonly idempotency?: 0 | 1 | 2;
 }
 
-/** A method as the engine sees it: two names, a kind and two codecs. */
+/** A method, as the engine uses it. */
 export class Method {
   /** The full name of the service. */
   readonly service: string;
@@ -67,19 +68,19 @@ export class Method {
   readonly kind: MethodKind;
   /** Whether it takes more than one request. */
   readonly clientStreaming: boolean;
-  /** Whether it gives more than one response. */
+  /** Whether it returns more than one response. */
   readonly serverStreaming: boolean;
   /** The codec of the requests. */
   readonly input: Codec<unknown>;
   /** The codec of the responses. */
   readonly output: Codec<unknown>;
-  /** Whether it may be called again when it is not known to have been called. */
+  /** Whether it may be called again when it is not known whether a call has reached the server. */
   readonly idempotent: boolean;
   #encoded: Uint8Array | undefined;
 
   /**
    * @param service The full name of the service.
-   * @param descriptor The rest.
+   * @param descriptor The name, kind and codecs.
    */
   constructor(service: string, descriptor: MethodDescriptor) {
     this.service = service;

@@ -1,5 +1,6 @@
 /**
- * Sees to it that peers which read nothing do not keep a server without room for others.
+ * Ends connections whose peers do not read, or send too slowly, while the server's memory is used
+ * up.
  *
  * @module
  */
@@ -10,25 +11,25 @@ import type { WriteQueue } from "./write_queue.ts";
 
 /** What this needs of a connection. */
 export interface PressedConnection {
-  /** What is being written. */
+  /** The bytes to be written. */
   readonly queue: WriteQueue;
-  /** What its calls hold. */
+  /** The memory that its calls hold. */
   readonly held: HeldBytes;
-  /** How many bytes were ever received. */
+  /** Bytes received so far. */
   readonly bytesIn: number;
-  /** Whether it waits for the rest of a long frame, for which there is room. */
+  /** Whether it waits for the rest of a long frame, for which memory is reserved. */
   readonly awaitsFrame: boolean;
   /** Ends the connection because of an error. */
   fail(cause: unknown): void;
 }
 
-/** How often it is looked who reads and sends, in milliseconds. */
+/** The interval at which connections are checked, in milliseconds. */
 const LOOK_MS = 1_000;
-/** What has to come of a long frame meanwhile, in bytes, or it is too slow after so many looks. */
+/** A long frame of which fewer bytes arrive in an interval is too slow, after so many intervals. */
 const LEAST_BYTES = 1 << 16;
 const SLOW_LOOKS = 2;
 
-/** What was sent and received at the last look, and how often that was the same, or too little. */
+/** The bytes sent and received until the last check, and how many checks found too little. */
 interface Seen {
   readonly sent: number;
   readonly received: number;
@@ -36,7 +37,7 @@ interface Seen {
   readonly slow: number;
 }
 
-/** Watches over a server whose memory is held. */
+/** Checks the connections of a server while its memory is used up. */
 export class Pressure {
   readonly #held: HeldBytes;
   readonly #timeoutMs: number;
@@ -45,11 +46,11 @@ export class Pressure {
   #timer: Timer | undefined;
 
   /**
-   * @param held What the server holds.
-   * @param timers Its timers.
+   * @param held The memory that the server's calls hold.
+   * @param timers The server's timers.
    * @param timeoutMs How long a peer may read nothing while others wait, in milliseconds; zero for
-   * as long as it likes.
-   * @param connections Its connections.
+   * no limit.
+   * @param connections The server's connections.
    */
   constructor(
     held: HeldBytes,
@@ -67,7 +68,7 @@ export class Pressure {
     };
   }
 
-  /** Looks no more. */
+  /** Stops the checks. */
   stop(): void {
     this.#timer?.stop();
     this.#timer = undefined;
@@ -91,13 +92,17 @@ export class Pressure {
       this.#seen.set(connection, { sent, received, stuck, slow });
       if (slow >= SLOW_LOOKS) {
         connection.fail(
-          "it sends a long frame too slowly, while the server has no room for others",
+          "the peer sends a long frame too slowly, while the server has no memory left for other " +
+            "calls (limits.serverHeldBytes)",
         );
       } else if (stuck * LOOK_MS >= this.#timeoutMs) {
         if (!worst || connection.held.bytes > worst.held.bytes) worst = connection;
       }
     }
-    // One at a time: that may be enough.
-    worst?.fail("it reads nothing, while the server has no room for others");
+    // One at a time, which may be enough.
+    worst?.fail(
+      "the peer reads nothing, while the server has no memory left for other calls " +
+        "(limits.serverHeldBytes)",
+    );
   }
 }

@@ -1,5 +1,5 @@
 /**
- * Which handler answers which method.
+ * The router: registers handlers, finds that of a method, and runs it through the interceptors.
  *
  * @module
  */
@@ -23,24 +23,24 @@ import { isPromiseLike, tell } from "../async/tell.ts";
 /** A handler of any kind of method. */
 export type Handler = (request: unknown, call: ServerCall) => unknown;
 
-/** A method with what answers it. */
+/** A method with its handler. */
 export interface Route {
   /** The method. */
   readonly method: Method;
   /** Its handler. */
   readonly handler: Handler;
-  /** How long its replies are. */
+  /** The length of its replies. */
   readonly replies: Expectation;
 }
 
 /**
- * Takes the services that a server offers.
+ * Registers the services of a server.
  *
  * @category Server
  */
 export class Router {
   /**
-   * What interceptors make of calls that are refused; `undefined` if there are none.
+   * Runs the interceptors for a call that is refused; `undefined` if there are none.
    *
    * @internal
    */
@@ -52,27 +52,28 @@ export class Router {
   /**
    * Use `serve()`.
    *
-   * @param interceptors Code around every handler: interceptors, outermost first.
-   * @param messageBytes How long a reply may be, in bytes.
+   * @param interceptors Interceptors, outermost first.
+   * @param messageBytes The longest reply, in bytes.
    */
   constructor(interceptors: readonly Interceptor[] = [], messageBytes = MESSAGE_BYTES) {
     this.#interceptors = [...interceptors];
     this.#messageBytes = messageBytes;
     this.refusals = interceptors.length === 0 ? undefined : this.#intercepted(() => {
-      throw new TypeError("A call that is refused has no handler");
+      throw new TypeError("Cannot run a handler: the call is refused");
     });
   }
 
   /**
-   * Offers a service.
+   * Registers a service.
    *
-   * @param service The service: as `protoc-gen-ttrpc-es` or `protoc-gen-es` generates it, or with
-   * codecs of its own.
-   * @param handlers A function for each method; they are called on this object, so it may be an
-   * instance of a class. A client of the same service is such an object, too, and makes a proxy.
+   * @param service The service: as `protoc-gen-ttrpc-es` or `protoc-gen-es` generates it, or a
+   * descriptor with custom codecs.
+   * @param handlers An object with a function for each method. The functions are called as methods
+   * of the object, so it may be an instance of a class. It may also be a client of the same
+   * service, which makes the server a proxy.
    * @returns The router.
-   * @throws {TypeError} If the service is offered already, a method has no handler, or a plain
-   * object has a function for which there is no method.
+   * @throws {TypeError} If the service is registered already, a method has no handler, or a plain
+   * object has a function that is not a method of the service.
    */
   service<Service extends AnyService>(
     service: Service,
@@ -80,7 +81,9 @@ export class Router {
   ): this {
     const methods = methodsOf(service);
     const { typeName } = service;
-    if (this.#services.has(typeName)) throw new TypeError(`Cannot serve ${typeName} twice`);
+    if (this.#services.has(typeName)) {
+      throw new TypeError(`Cannot serve ${typeName}: it is registered already`);
+    }
     const given = handlers as Readonly<Record<string, unknown>>;
     checkNames(typeName, methods, given);
     const routes = new Map<string, Route>();
@@ -95,7 +98,7 @@ export class Router {
       const bound: Handler = (request, call) => {
         const result = enter(call, () => handler.call(handlers, request, call.context));
         if (!isPromiseLike(result)) return result;
-        // What is like a promise may do its work again each time that it is asked for.
+        // A thenable may do its work again each time that its `then()` is called.
         return call.work = Promise.resolve(result);
       };
       const replies = new Expectation(this.#messageBytes);
@@ -123,12 +126,12 @@ export class Router {
   }
 
   /**
-   * Finds what answers a method.
+   * Finds a method and its handler.
    *
    * @internal
    * @param service The full name of the service.
    * @param method The name of the method.
-   * @returns The route; or, if there is none, what is missing, in the words of ttrpc.
+   * @returns The route; or, if there is none, what is missing, with the text that Go's server uses.
    */
   find(service: string, method: string): Route | string {
     const routes = this.#services.get(service);
@@ -137,7 +140,7 @@ export class Router {
   }
 }
 
-/** The messages of a handler, which are over when its call is. */
+/** The messages of a handler, whose iteration ends when its call is over. */
 class RunningMessages extends MessageIterator<unknown> {
   readonly #call: ServerCall;
   readonly #iterator: AsyncIterator<unknown> | Iterator<unknown>;
@@ -174,9 +177,9 @@ class RunningMessages extends MessageIterator<unknown> {
 }
 
 /**
- * The method that a refused call names.
+ * Makes the method of a refused call from its names.
  *
- * @param service The full name of the service; empty if the request could not be read.
+ * @param service The full name of the service; empty if the request could not be decoded.
  * @param name The name of the method.
  * @returns A unary method of bytes.
  */
@@ -184,7 +187,7 @@ export function unknownMethod(service: string, name: string): Method {
   return new Method(service, { name, methodKind: "unary", input: bytesCodec, output: bytesCodec });
 }
 
-/** What an object or its class has under a name. What every object has does not count. */
+/** The property of an object or its class, except for those that every object has. */
 function own(handlers: Readonly<Record<string, unknown>>, name: string): unknown {
   for (
     let owner: object | null = handlers;
@@ -192,19 +195,19 @@ function own(handlers: Readonly<Record<string, unknown>>, name: string): unknown
     owner = Object.getPrototypeOf(owner)
   ) {
     if (!Object.hasOwn(owner, name)) continue;
-    // The constructor of a class is a function that it has by that name, too, but no handler.
+    // The constructor of a class is a function, too, but not a handler of a method `constructor`.
     return name === "constructor" && owner !== handlers ? undefined : handlers[name];
   }
   return undefined;
 }
 
-/** Finds misspelt handlers, which would answer nothing. */
+/** Finds misspelt handlers, which would never be called. */
 function checkNames(
   typeName: string,
   methods: ReadonlyMap<string, Method>,
   handlers: Readonly<Record<string, unknown>>,
 ): void {
-  // An instance of a class may have other business, too.
+  // An instance of a class may have other methods, too.
   const prototype: unknown = Object.getPrototypeOf(handlers);
   if (prototype !== Object.prototype && prototype !== null) return;
   for (const [name, value] of Object.entries(handlers)) {

@@ -1,6 +1,7 @@
 /**
- * Which call's code is running: that of its handler, or of its producer of messages. Known only
- * until that code first waits, which is enough to find a handler that shuts its own server down.
+ * Tracks which call's code is running: its handler, or its producer of messages. It is known only
+ * until that code first awaits something, which is enough to find a handler that shuts its own
+ * server down.
  *
  * @module
  */
@@ -13,7 +14,7 @@ let running: Stream | undefined;
  * Runs code of a call.
  *
  * @param stream The call.
- * @param code What to run.
+ * @param code The code.
  * @returns What it returns.
  */
 export function enter<T>(stream: Stream, code: () => T): T {
@@ -29,7 +30,7 @@ export function enter<T>(stream: Stream, code: () => T): T {
 /**
  * The call whose code is running now.
  *
- * @returns The call; `undefined` if this is not the code of one, or it has waited before.
+ * @returns The call; `undefined` if no call's code is running, or it has awaited something before.
  */
 export function runningCall(): Stream | undefined {
   return running;

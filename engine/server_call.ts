@@ -1,5 +1,5 @@
 /**
- * One call as the server sees it, and what its handler is told of it.
+ * A call in the server's role, and the context that its handler gets.
  *
  * @module
  */
@@ -15,31 +15,31 @@ import { type CallKeeper, Stream } from "./stream.ts";
 
 /** What a call needs of its server. */
 export interface ServerKeeper extends CallKeeper {
-  /** An error that no caller hears of. */
+  /** Reports an error that no caller gets. */
   report(error: unknown, method?: string): void;
 }
 
 /** What a call needs of its connection. */
 export interface CallHost {
-  /** The client. */
+  /** The connection, as handlers see it. */
   readonly info: ConnectionInfo;
   /** The server. */
   readonly server: ServerKeeper;
-  /** Ends a call badly, and tells its caller. */
+  /** Ends a call with an error, and sends it to the caller. */
   failCall(call: ServerCall, status: Status): void;
 }
 
-/** What came with a call's Request. */
+/** What a call is started with, from its Request. */
 export interface CallStart {
   /** The metadata, if there was any. */
   readonly metadata: Metadata | undefined;
   /** When the call ends, in milliseconds of `performance.now()`; `Infinity` for never. */
   readonly deadline: number;
-  /** Why the call is refused, if it is: no handler runs. */
+  /** Why the call is refused, if it is: its handler is not run. */
   readonly refusal?: Status;
 }
 
-/** Under this key a request carries its call, also where an interceptor has copied it. */
+/** The key under which a request, and any copy that an interceptor makes, has its call. */
 const CALL = Symbol("call");
 
 type OfferedRequest = InterceptedRequest & { readonly [CALL]?: ServerCall };
@@ -52,11 +52,11 @@ interface OfferedCall extends Omit<InterceptedRequest, "address"> {
 export class ServerCall extends Stream {
   /** Why the call is refused, if it is. */
   refusal: Status | undefined;
-  /** The bytes that its request holds, once its handler waits for something. */
+  /** Bytes of memory that its request holds, once its handler waits for something. */
   heldBytes = 0;
-  /** The turn of its connection in which it has begun and was not answered yet; else zero. */
+  /** The turn of its connection in which it began, until it is answered; else zero. */
   turn = 0;
-  /** The bytes that its reply is expected to hold, until it is made. */
+  /** Bytes of memory that its reply is expected to hold, until the reply is made. */
   expectedBytes = 0;
   readonly #host: CallHost;
   #metadata: Metadata | undefined;
@@ -65,9 +65,9 @@ export class ServerCall extends Stream {
   #waits: Set<() => void> | undefined;
 
   /**
-   * @param method What is called.
-   * @param start What came with it.
-   * @param host The connection that it came on.
+   * @param method The method.
+   * @param start The rest of its Request.
+   * @param host The connection on which it came.
    */
   constructor(method: Method, start: CallStart, host: CallHost) {
     super("server", method, start.deadline);
@@ -78,28 +78,28 @@ export class ServerCall extends Stream {
     host.server.deadlines.add(this);
   }
 
-  /** What a handler is told. */
+  /** The context that the handler gets. */
   get context(): HandlerContext {
     return this.#context ??= new Proxy(this, CONTEXT) as unknown as HandlerContext;
   }
 
-  /** The client. */
+  /** The connection, as the handler sees it. */
   get connection(): ConnectionInfo {
     return this.#host.info;
   }
 
-  /** What came beside the request. */
+  /** The metadata of the request. */
   get metadata(): Metadata {
     return this.#metadata ??= new Metadata();
   }
 
-  /** What is left until the deadline, in milliseconds. */
+  /** The time until the deadline, in milliseconds; `undefined` if there is none. */
   get timeoutMs(): number | undefined {
     return this.deadline === Infinity ? undefined : this.deadline - performance.now();
   }
 
   /** Aborted when the call is over. */
-  // Most handlers never ask for it, so that it is made when one does.
+  // Most handlers do not use it, so it is created when one does.
   get signal(): AbortSignal {
     if (!this.#controller) {
       this.#controller = new AbortController();
@@ -141,20 +141,21 @@ export class ServerCall extends Stream {
   }
 
   /**
-   * The call whose request interceptors have passed on.
+   * The call of a request that interceptors have passed on.
    *
-   * @throws {TypeError} If it is not one that was offered.
+   * @throws {TypeError} If it is not a request that was offered, or a copy with its context.
    */
   static of(request: InterceptedRequest): ServerCall {
     const call = (request as OfferedRequest)[CALL];
     if (call && request.context === call.context) return call;
     throw new TypeError(
-      `An interceptor of ${request.method.path} has left out the request's context`,
+      `Cannot serve ${request.method.path}: an interceptor has to pass on its request, ` +
+        `or a copy with the same context`,
     );
   }
 
   /**
-   * What interceptors have made of what they were offered. The signal stays the call's own.
+   * Takes over what interceptors have changed in their request, except for its signal.
    *
    * @throws {RpcError} If the call is over or refused.
    * @throws {RangeError} If the request's `timeoutMs` is not a number.
@@ -177,8 +178,8 @@ export class ServerCall extends Stream {
   }
 
   /**
-   * Settles as what a handler has returned does; or rejects as soon as the call is over, with how it
-   * ended.
+   * Settles in the same way as a handler's promise, or rejects as soon as the call is over, with
+   * its status.
    */
   whileRunning<T>(result: PromiseLike<T>): Promise<T> {
     return new Promise((resolve, reject) => {
@@ -192,7 +193,7 @@ export class ServerCall extends Stream {
         resolve(value);
       }, (error) => {
         waits.delete(fail);
-        // After the end nobody waits for it any more.
+        // After the end of the call, its caller no longer gets the error.
         if (this.status && !(error instanceof RpcError)) this.#host.server.report(error, path);
         reject(error);
       });
@@ -221,13 +222,14 @@ export class ServerCall extends Stream {
   }
 }
 
-/** How a call that is over looks to those who still work on it: not even a success is one to them. */
+/** The status of a call that is over, for code that still works on it: an error in any case. */
 function over(status: Status): Status {
   return status === OK ? COMPLETE : status;
 }
 
-// To make an object of these for each call takes a fifth of a small call's time, and most handlers
-// look at none of them. A proxy of the call shows them, and only them, when one does.
+// To create an object of these for each call takes a fifth of a small call's time, and most
+// handlers use none of them. A proxy of the call has them, and only them, and reads each when it is
+// used.
 const FIELDS: ReadonlyMap<PropertyKey, (call: ServerCall) => unknown> = new Map<
   PropertyKey,
   (call: ServerCall) => unknown
@@ -261,7 +263,7 @@ const CONTEXT: ProxyHandler<ServerCall> = {
 
 const COMPLETE: Status = { code: Code.CANCELLED, message: "the call is complete" };
 
-/** How a call ends on a server when its deadline passes. */
+/** The status of a call on a server whose deadline has passed. */
 export const DEADLINE_PASSED: Status = {
   code: Code.DEADLINE_EXCEEDED,
   message: "the deadline has passed",
@@ -269,5 +271,6 @@ export const DEADLINE_PASSED: Status = {
 
 const OVERRUN: Status = {
   code: Code.RESOURCE_EXHAUSTED,
-  message: "the handler does not take its messages, and holds up the connection",
+  message: "the handler does not take its messages, which holds up the connection: " +
+    "take them faster, or raise limits.connectionQueueBytes",
 };

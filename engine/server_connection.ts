@@ -1,5 +1,5 @@
 /**
- * A connection in the server's role.
+ * A connection in the server's role: receives requests, runs handlers, and sends responses.
  *
  * @module
  */
@@ -38,7 +38,7 @@ import { NO_BYTES } from "../wire/writer.ts";
 export interface ServerHost extends ServerKeeper, ConnectionOwner {
   /** Finds handlers. */
   readonly router: Router;
-  /** How many handlers run, on all connections. */
+  /** The number of running handlers on all connections. */
   running: number;
   /** How many interceptors work on refused calls, likewise. */
   telling: number;
@@ -46,14 +46,14 @@ export interface ServerHost extends ServerKeeper, ConnectionOwner {
   disconnected(connection: ServerConnection): void;
 }
 
-/** What a pair of metadata takes in memory beside its text, in bytes. */
+/** Bytes of memory that a pair of metadata takes in addition to its text. */
 const PAIR_BYTES = 100;
-/** How often a client that has half-closed is asked whether it is still there, in milliseconds. */
+/** The interval at which a half-closed client is tested for being connected, in milliseconds. */
 const PROBE_MS = 1_000;
-/** How long a forced shutdown waits for clients to take their last status, in milliseconds. */
+/** How long a forced shutdown waits for clients to read the last statuses, in milliseconds. */
 const LAST_WORDS_MS = 250;
 
-/** One client of a server. */
+/** The connection of one client. */
 export class ServerConnection implements Role, CallHost {
   /** The connection. */
   readonly connection: Connection<ServerCall>;
@@ -68,18 +68,18 @@ export class ServerConnection implements Role, CallHost {
   readonly #expected: ExpectedReplies;
   readonly #replies: Expectation; // of all its unary calls
   #idle: Timer | undefined;
-  #running = 0; // handlers, also of calls that are over
+  #running = 0; // handlers, including those of calls that are over
   #lastId = 0;
-  #cancelledId: number | undefined; // the last one: what comes for it next may be a half-close
-  /** How calls end that were given up by a frame which is behind others, until it is its turn. */
+  #cancelledId: number | undefined; // of the last Cancel frame, which a half-close may follow
+  /** The statuses of calls whose Cancel frame was read ahead, until that frame is handled. */
   readonly #overtaken = new Map<number, Status>();
-  #unnamed = 0; // refused calls whose id is another one's, too
+  #unnamed = 0; // refused calls whose id is that of another call, too
   #draining = false;
 
   /**
    * @param conn The open connection.
-   * @param name The address of the server, if it has one.
-   * @param server What it belongs to.
+   * @param name The address of the server, if known.
+   * @param server The server.
    */
   constructor(conn: ByteConnection, name: string | undefined, server: ServerHost) {
     this.connection = new Connection(conn, name, server, this);
@@ -90,7 +90,7 @@ export class ServerConnection implements Role, CallHost {
     this.#watchIdle(server.limits.idleTimeoutMs || Infinity);
   }
 
-  /** Answers new calls `UNAVAILABLE`, and ends when those in flight have. */
+  /** Fails new calls with `UNAVAILABLE`, and ends when those in flight have ended. */
   async drain(): Promise<void> {
     this.#draining = true;
     this.connection.readmit();
@@ -115,13 +115,13 @@ export class ServerConnection implements Role, CallHost {
     return paidFor ? held.hasRoom : held.mayBegin(() => data.length + this.#likely(data));
   }
 
-  /** How long the reply to a Request is likely to be, in bytes. */
+  /** The likely length of the reply to a Request, in bytes. */
   #likely(data: Uint8Array): number {
     try {
       const { service, method } = decodeRequest(data);
       const route = this.server.router.find(service, method);
       if (typeof route === "string" || !route.replies.known) return 0;
-      // Others may ask for long replies where this client does not.
+      // Other clients may request longer replies than this one.
       const { known, bytes } = this.#replies;
       return known ? Math.min(bytes, route.replies.bytes) : route.replies.bytes;
     } catch {
@@ -144,14 +144,14 @@ export class ServerConnection implements Role, CallHost {
       this.#overtaken.delete(streamId);
       this.#cancelledId = streamId;
       this.#cancel(streamId, data);
-    } // A client has nothing to answer.
+    } // A client sends no Responses.
   }
 
   overtaken(streamId: number, data: Uint8Array): void {
     this.#overtaken.set(streamId, this.#cancel(streamId, data));
   }
 
-  /** The client has given a call up. Nothing more is sent on its stream. */
+  /** The client has cancelled a call. Nothing more is sent on its stream. */
   #cancel(streamId: number, data: Uint8Array): Status {
     const status = cancelStatus(data);
     const call = this.connection.streams.get(streamId) ?? this.#refused.get(streamId);
@@ -203,7 +203,7 @@ export class ServerConnection implements Role, CallHost {
     if (!call.status) this.#hold(call, request);
   }
 
-  /** A handler waits for something: meanwhile its request is held, and its reply expected. */
+  /** A handler waits for something: until it settles, its request and its expected reply count. */
   #hold(call: ServerCall, { payload, metadata }: Request): void {
     const bytes = call.method.clientStreaming ? 0 : Math.max(payload.length, call.decodedBytes);
     call.heldBytes = bytes + metadataBytes(metadata);
@@ -211,7 +211,7 @@ export class ServerConnection implements Role, CallHost {
     this.#expected.begin(call);
   }
 
-  /** Why no other handler may run, if that is so. */
+  /** The status of a further call, if as many handlers run as the limits allow. */
   #full(): Status | undefined {
     const { limits, running } = this.server;
     const connection = this.#running >= limits.concurrentCalls;
@@ -225,8 +225,8 @@ export class ServerConnection implements Role, CallHost {
   }
 
   /**
-   * Runs a handler, or tells interceptors of a call that has none. Never rejects: what goes wrong is
-   * the call's status.
+   * Runs a handler, or the interceptors of a refused call. Never rejects: an error becomes the
+   * call's status.
    */
   async #run(
     call: ServerCall,
@@ -237,18 +237,18 @@ export class ServerConnection implements Role, CallHost {
     if (this.server.router.refusals) call.sizes = { sent: 0, received: 0 };
     try {
       const request = this.#decode(call, payload);
-      payload = undefined; // it can be large, and the handler may take long
+      payload = undefined; // may be large, and the handler may take long
       const given = call.refusal ? this.#tell(call) : handler!(request, call);
       let result = isPromiseLike(given) ? await given : given;
       if (method.serverStreaming) {
         await sendMessages(call, method.output, result as Messages<unknown>);
         if (call.status) return;
         call.halfClose();
-        this.connection.owesReplies = true; // without messages it has not waited for the socket
+        this.connection.owesReplies = true; // a stream without messages has not waited for room
       } else {
         if (call.status) return;
         const bytes = encodeMessage(method.output, result, method.path);
-        result = undefined; // the reply may wait for long
+        result = undefined; // may be large, and the encoded reply may wait for long
         call.replies?.learn(bytes.length);
         this.#replies.learn(bytes.length);
         call.replies = undefined;
@@ -261,10 +261,10 @@ export class ServerConnection implements Role, CallHost {
       call.abandon(OK);
     } catch (error) {
       if (!(error instanceof RpcError)) this.server.report(error, method.path);
-      call.replies?.learn(0); // to fail is to answer, too
+      call.replies?.learn(0); // an error is a short reply
       this.failCall(call, statusOf(error));
     } finally {
-      // A handler counts until it has settled, be its call over before that.
+      // A handler counts until it has settled, even if its call is over before that.
       const { work } = call;
       const settled = () => this.#settled(call, handler !== undefined);
       if (call.status !== OK && work) work.then(settled, settled);
@@ -287,7 +287,7 @@ export class ServerConnection implements Role, CallHost {
     this.#expected.answered(call);
   }
 
-  /** Looks in so many milliseconds whether the connection has had no call for too long. */
+  /** Checks after this time, in milliseconds, whether the idle timeout has passed. */
   #watchIdle(ms: number): void {
     const { limits: { idleTimeoutMs }, timers } = this.server;
     this.#idle = timers.start(ms, () => {
@@ -300,7 +300,7 @@ export class ServerConnection implements Role, CallHost {
     });
   }
 
-  /** The message of a call, or its messages. If it cannot be decoded, the call is refused. */
+  /** Decodes a call's message, or returns its stream. If decoding fails, the call is refused. */
   #decode(call: ServerCall, payload: Uint8Array | undefined): unknown {
     if (call.refusal) return undefined;
     const { input } = call.method;
@@ -313,14 +313,14 @@ export class ServerConnection implements Role, CallHost {
     }
   }
 
-  /** Tells interceptors of a call that is refused. It ends as they have it. */
+  /** Runs the interceptors of a refused call, which decide how it ends. */
   #tell(call: ServerCall): unknown {
     const { refusals } = this.server.router;
     if (!refusals) throw statusError(call.refusal!, call.method.path);
     return refusals(call.method.clientStreaming ? [] : undefined, call);
   }
 
-  /** Answers a Request that leads to no call of a handler. */
+  /** Answers a Request for which no handler is run. */
   #refuse(streamId: number, refusal: Status, request?: Request, method?: Method): void {
     const { router, limits, tally } = this.server;
     const { concurrentCalls, serverCalls } = limits;
@@ -391,7 +391,7 @@ export class ServerConnection implements Role, CallHost {
       streamId === this.#cancelledId;
   }
 
-  /** Finishes the calls of a client that has half-closed but is still there to read. */
+  /** Finishes the calls of a client that has half-closed but is still connected. */
   async endOfInput(): Promise<Status> {
     const { connection } = this;
     const idle = () => Promise.all([connection.whenIdle(), ...this.#refusing]);
@@ -421,7 +421,7 @@ export class ServerConnection implements Role, CallHost {
     this.#writeResponse(streamId, response, length);
   }
 
-  /** Sends a status, in short if it is too long. There is no limit that keeps it from being sent. */
+  /** Sends a status, which always can be sent: one that is too long is shortened. */
   #sendStatus(streamId: number, status: Status): void {
     if (this.connection.closed || this.#overtaken.has(streamId)) return;
     let response: Response = { status, payload: NO_BYTES };
@@ -430,7 +430,7 @@ export class ServerConnection implements Role, CallHost {
       response = { status: { code: status.code, message }, payload: NO_BYTES };
     }
     this.#writeResponse(streamId, response, responseLength(response));
-    // Nobody waits for these to be sent, so a peer that does not read them is not read, either.
+    // These do not wait for room, so reading stops until a peer that does not read them does.
     this.connection.owesReplies = true;
   }
 
@@ -447,18 +447,18 @@ function deadlineOf(request: Request | undefined, connection: Connection): numbe
   return (connection.arrival ?? performance.now()) + Number(request.timeoutNano) / 1e6;
 }
 
-/** How a call ends on a server that its client has given up. */
+/** The status of a call that its client has cancelled. */
 function cancelStatus(data: Uint8Array): Status {
   try {
     const { status } = decodeResponse(data);
     if (status?.code === Code.DEADLINE_EXCEEDED) return DEADLINE_PASSED;
   } catch {
-    // Why does not matter.
+    // The reason is optional.
   }
   return GIVEN_UP;
 }
 
-/** About what metadata take in memory. */
+/** Estimated bytes of memory that metadata takes. */
 function metadataBytes(metadata: Metadata | undefined): number {
   if (!metadata) return 0;
   let bytes = 0;

@@ -1,6 +1,6 @@
 /**
- * What happens while a connection does not read, because too much waits: streams that hold up
- * others are dropped, and a peer that has gone is noticed.
+ * Handles the time in which a connection does not read, because too many messages wait: drops
+ * streams that hold up others, and notices that the peer is gone.
  *
  * @module
  */
@@ -14,13 +14,13 @@ import type { WriteQueue } from "./write_queue.ts";
 
 /** What this needs of a connection. */
 export interface StallHost {
-  /** The bounds. */
+  /** The limits. */
   readonly limits: Readonly<Limits>;
-  /** What waits. */
+  /** The received messages that wait. */
   readonly backlog: Backlog<Stream>;
-  /** What its calls hold. */
+  /** The memory that its calls hold. */
   readonly held: HeldBytes;
-  /** What is being written. */
+  /** The bytes to be written. */
   readonly queue: WriteQueue;
   /** Whether the connection has ended. */
   readonly closed: boolean;
@@ -32,20 +32,20 @@ export interface StallHost {
   peerReads(): Promise<boolean | undefined>;
 }
 
-/** How often a peer is asked whether it is still there, in milliseconds. */
+/** The interval at which it is tested whether the peer is still connected, in milliseconds. */
 const PROBE_MS = 1_000;
 
-/** Watches over the pauses of one connection. */
+/** Watches the pauses of one connection. */
 export class Stall {
   readonly #host: StallHost;
   readonly #timers: Timers;
   readonly #accepts: boolean;
-  #idle: readonly Stream[] = []; // nobody takes their messages
+  #idle: readonly Stream[] = []; // their consumers take no messages
 
   /**
    * @param host The connection.
-   * @param timers Those of its client or server.
-   * @param accepts Whether the peer may start calls, of which nothing is known until they are read.
+   * @param timers The timers of its client or server.
+   * @param accepts Whether the peer may start calls, which are not known until they are read.
    */
   constructor(host: StallHost, timers: Timers, accepts: boolean) {
     this.#host = host;
@@ -53,11 +53,11 @@ export class Stall {
     this.#accepts = accepts;
   }
 
-  /** Waits until there is room for more, and sees to it that nobody waits for ever meanwhile. */
+  /** Waits until there is room for more messages, and drops streams that prevent this too long. */
   async pause(): Promise<void> {
     const { backlog, limits, held: { whole } } = this.#host;
     this.#idle = this.#idle.filter((stream) => !stream.taken);
-    backlog.idle(); // from now on counts what is taken
+    backlog.idle(); // what is taken from now on counts
     const relieve = this.#timers.repeat(limits.stallTimeoutMs || Infinity, () => this.#relieve());
     const probe = this.#timers.repeat(PROBE_MS, async () => {
       this.#host.stillHere();
@@ -65,7 +65,7 @@ export class Stall {
       if (await this.#host.peerReads() === false) backlog.readToEnd();
     });
     while (backlog.full && !this.#host.closed) {
-      // More may wait as soon as the server has room, if it has none.
+      // If the server has no room, more messages may wait as soon as it has.
       const over = whole?.full ? whole.wait(() => backlog.release()) : undefined;
       await backlog.room();
       over?.();
@@ -74,14 +74,14 @@ export class Stall {
     probe.stop();
   }
 
-  /** A frame has come. If it was behind messages that nobody takes, these hold it up. */
+  /** A frame was received. Messages before it that are not taken have held it up. */
   frame(streamId: number): void {
     if (this.#idle.length === 0) return;
     if (!this.#host.backlog.readsAhead) this.#idle = [];
     else if (this.#idle.every(({ id }) => id !== streamId)) this.#drop();
   }
 
-  /** Finds streams whose consumers take nothing, and drops those that hold up others. */
+  /** Finds streams whose consumers take no messages, and drops those that hold up others. */
   #relieve(): void {
     const { backlog } = this.#host;
     this.#idle = backlog.idle();
@@ -89,10 +89,10 @@ export class Stall {
     if (this.#holdsUp() || this.#accepts && !backlog.readAhead()) this.#drop();
   }
 
-  /** Whether somebody is known to wait for this side to read on. */
+  /** Whether a call is known to wait until this side reads on. */
   #holdsUp(): boolean {
     const { queue, streams } = this.#host;
-    if (queue.congested) return true; // perhaps because the peer waits until it is read
+    if (queue.congested) return true; // the peer may wait with reading until this side reads
     return streams.values().some((stream) => stream.waiting);
   }
 

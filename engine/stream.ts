@@ -1,6 +1,6 @@
 /**
- * One call as its connection sees it, in either role. All four kinds of call are streams; a unary
- * call is one of a single message each way.
+ * A stream: the state of one call on its connection, in either role. Calls of all four kinds are
+ * streams; a unary call has a single message each way.
  *
  *     client: client-streaming, bidi      client: unary, server-streaming
  *
@@ -23,8 +23,8 @@
  *       closed
  *
  * end() leads from every state to closed, which is the status that the call ended with. A client
- * ends a call when it has the server's Response or last Data frame, a server when it has sent one of
- * these; so a call that both sides have half-closed is closed.
+ * ends a call when it has received the server's Response or last Data frame, a server when it has
+ * sent one of these; so a call that both sides have half-closed is closed.
  *
  * @module
  */
@@ -44,37 +44,37 @@ import type { WriteQueue } from "./write_queue.ts";
 
 /** What a call needs of the client or server that it belongs to. */
 export interface CallKeeper {
-  /** Watches deadlines. */
+  /** Watches the deadlines of calls. */
   readonly deadlines: Deadlines;
-  /** Counts. */
+  /** Counts calls. */
   readonly tally: Tally;
 }
 
 /** What a stream needs of its connection. */
 export interface StreamHost {
-  /** The bounds. */
+  /** The limits. */
   readonly limits: Readonly<Limits>;
-  /** Whether calls that are given up are cancelled. */
+  /** Whether a Cancel frame is sent for calls that are cancelled. */
   readonly cancels: boolean;
-  /** Where frames are written. */
+  /** The write queue. */
   readonly queue: WriteQueue;
-  /** What received messages count into. */
+  /** Counts received messages that wait to be taken. */
   readonly backlog: Backlog;
-  /** What messages count into that wait to be sent. */
+  /** Counts messages that wait to be sent. */
   readonly held: HeldBytes;
-  /** The stream has ended, and is to be forgotten. */
+  /** Removes a stream that has ended. */
   forget(stream: Stream): void;
 }
 
 /**
- * The bytes of a call's encoded messages so far, without their envelopes and headers.
+ * The bytes of a call's encoded messages so far, without envelopes and frame headers.
  *
  * @category Interceptors
  */
 export interface MessageSizes {
-  /** Sent by this side. */
+  /** Bytes sent by this side. */
   sent: number;
-  /** Received by this side. */
+  /** Bytes received by this side. */
   received: number;
 }
 
@@ -86,20 +86,20 @@ export abstract class Stream extends Inbox implements Expirable {
   id = 0;
   /** The method. */
   readonly method: Method;
-  /** When the call ends with `DEADLINE_EXCEEDED`, in milliseconds of {@linkcode performance.now}. */
+  /** When the call ends with `DEADLINE_EXCEEDED`, in milliseconds of `performance.now()`. */
   deadline: number;
-  /** Counts the bytes of messages, if somebody wants to know. */
+  /** Counts the bytes of messages, if interceptors need that. */
   sizes: MessageSizes | undefined;
-  /** About how many bytes of memory the last message that was decoded for it takes. */
+  /** Estimated bytes of memory of the last message that was decoded. */
   decodedBytes = 0;
-  /** Where the messages come from that are being sent. It is told to stop when the call ends. */
+  /** The iterator of the messages being sent. Its `return()` is called when the call ends. */
   source: AsyncIterator<unknown> | Iterator<unknown> | undefined;
   /**
-   * What this side's code may still be at although the call is over. A generator that is told to stop
-   * has stopped when it is done with what it waits for.
+   * Settles when this side's code has finished, which can be after the end of the call: a generator
+   * only stops once what it awaits has settled.
    */
   work: PromiseLike<unknown> | undefined;
-  /** How long the messages are that this side sends for the method, if somebody wants to know. */
+  /** The expected length of the messages that this side sends, if that counts. */
   replies: Expectation | undefined;
   readonly #role: "client" | "server";
   #state: State = "idle";
@@ -107,9 +107,9 @@ export abstract class Stream extends Inbox implements Expirable {
   #writable: (() => void) | undefined;
 
   /**
-   * @param role Which side this is.
+   * @param role The role of this side.
    * @param method The method.
-   * @param deadline When the call ends; `Infinity` for never.
+   * @param deadline The deadline, in milliseconds of `performance.now()`; `Infinity` for none.
    */
   constructor(role: "client" | "server", method: Method, deadline: number) {
     super();
@@ -118,17 +118,17 @@ export abstract class Stream extends Inbox implements Expirable {
     this.deadline = deadline;
   }
 
-  /** How the call ended; `undefined` while it has not. */
+  /** How the call ended; `undefined` before that. */
   get status(): Status | undefined {
     return typeof this.#state === "object" ? this.#state : undefined;
   }
 
-  /** Whether so much waits for the socket that this call should wait, too. */
+  /** Whether so many bytes wait for the socket that this call has to wait. */
   get congested(): boolean {
     return this.#host!.queue.congested;
   }
 
-  /** The bounds of its connection. */
+  /** The limits of its connection. */
   get limits(): Readonly<Limits> {
     return this.#host!.limits;
   }
@@ -136,13 +136,13 @@ export abstract class Stream extends Inbox implements Expirable {
   /** The deadline has passed. */
   abstract expire(): void;
 
-  /** Nobody will take more messages. */
+  /** No more messages will be taken. */
   abstract release(): void;
 
-  /** The stream holds up others: nobody takes its messages. It may have ended already. */
+  /** Its messages are not taken, which holds up other streams. It may have ended already. */
   abstract overrun(): void;
 
-  /** The stream has just ended: called once. */
+  /** The stream has ended. Called once. */
   protected abstract ended(status: Status): void;
 
   /** Gives the stream its connection, on which it will be opened. */
@@ -151,7 +151,7 @@ export abstract class Stream extends Inbox implements Expirable {
     this.backlog = host.backlog;
   }
 
-  /** The Request is sent, or has come. */
+  /** The Request was sent or received. */
   open(id: number): void {
     this.id = id;
     this.#state = this.method.clientStreaming
@@ -162,9 +162,9 @@ export abstract class Stream extends Inbox implements Expirable {
   }
 
   /**
-   * A Data frame has come.
+   * A Data frame was received.
    *
-   * @returns Whether the stream takes it: not if the peer may send no message, or no more.
+   * @returns `false` if the peer may send no messages, or no more of them.
    */
   data(flags: number, message: Uint8Array): boolean {
     const { method } = this;
@@ -210,9 +210,9 @@ export abstract class Stream extends Inbox implements Expirable {
   }
 
   /**
-   * Tells the server that the call is given up. One that does not know the frame ignores it.
+   * Sends a Cancel frame, if the extension is on. Servers that do not support it ignore it.
    *
-   * @param data Why: a Response, encoded, or nothing.
+   * @param data The reason, an encoded Response; or no bytes.
    */
   sendCancel(data: Uint8Array): void {
     const { queue, cancels } = this.#host!;
@@ -225,7 +225,7 @@ export abstract class Stream extends Inbox implements Expirable {
   /**
    * Waits until the write queue has room, or the call has ended.
    *
-   * @param bytes How long the message is that waits. It counts as held meanwhile.
+   * @param bytes The length of the message that waits, which counts as held until then.
    */
   async room(bytes: number): Promise<void> {
     const { held } = this.#host!;
@@ -234,7 +234,7 @@ export abstract class Stream extends Inbox implements Expirable {
     held.change(-bytes);
   }
 
-  /** Settles when the write queue has room, writing has failed, or the call has ended. */
+  /** Resolves when the write queue has room, writing has failed, or the call has ended. */
   writable(): Promise<void> {
     return new Promise((resolve) => {
       this.#writable = () => {
@@ -246,9 +246,9 @@ export abstract class Stream extends Inbox implements Expirable {
   }
 
   /**
-   * Ends the call. Messages that wait can still be taken. Only the first end counts.
+   * Ends the call. Messages that wait can still be taken. Only the first status counts.
    *
-   * @param status How.
+   * @param status How the call ends.
    */
   end(status: Status): void {
     if (typeof this.#state === "object") return;
@@ -269,15 +269,15 @@ export abstract class Stream extends Inbox implements Expirable {
     this.ignore();
   }
 
-  /** Drops the messages that wait on a call that has ended: whoever comes for them hears why. */
+  /** Drops the messages that wait on a call that has ended. If there are any, changes its status. */
   protected lose(status: Status): void {
     if (this.queuedBytes > 0) this.#state = status;
     this.ignore();
   }
 
   /**
-   * Tells the source that no more is wanted. What it does then concerns nobody any more, so it is
-   * not waited for, and its errors go nowhere.
+   * Tells the source that no more messages are needed. It is not waited for, and its errors are
+   * ignored.
    */
   stopSource(): void {
     const { source } = this;

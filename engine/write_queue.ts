@@ -1,9 +1,9 @@
 /**
- * The write queue of a connection.
+ * The write queue of a connection, which joins frames into few writes.
  *
- * What is added in one turn of the event loop leaves in one write, or in two if it is much; what is
- * added while a write is under way leaves in the next. A message of a stream waits a moment for the
- * next one; what ends a call, or starts one, does not.
+ * Frames that are added in one turn of the event loop are sent in one write, or in two if they are
+ * long; frames that are added during a write are sent in the next. A message of a stream waits a
+ * moment for the next one; frames that start or end a call do not wait.
  *
  * @module
  */
@@ -11,16 +11,16 @@
 import type { HeldBytes } from "./held_bytes.ts";
 import { recycle, Writer } from "../wire/writer.ts";
 
-/** Bytes that are written at once, so that the peer starts on them while the rest is being made. */
+/** Bytes that are written at once, so that the peer can handle them while more are being made. */
 const EARLY = 1 << 12;
-/** Microtasks without another message of a stream, after which none is waited for. */
+/** Microtasks without another message of a stream, after which what there is is written. */
 const PAUSE = 8;
-/** Bytes that may wait for the socket before senders have to. */
+/** Bytes that may wait for the socket before senders have to wait. */
 const HIGH_WATER = 1 << 18;
 
 /** Where the bytes go: a connection. */
 export interface ByteSink {
-  /** Writes some of the bytes, and tells how many. */
+  /** Writes some of the bytes, and returns how many. */
   write(bytes: Uint8Array): Promise<number>;
 }
 
@@ -31,8 +31,8 @@ export class WriteQueue {
   readonly #sink: ByteSink;
   readonly #onFailure: (cause: unknown) => void;
   readonly #held: HeldBytes | undefined;
-  #pending = 0; // bytes that wait, or are being written
-  #total = 0; // bytes ever sent
+  #pending = 0; // bytes that wait or are being written
+  #total = 0; // bytes sent so far, including these
   #scheduled = false;
   #urgent = false;
   #running = false;
@@ -43,9 +43,9 @@ export class WriteQueue {
 
   /**
    * @param sink Where the bytes go.
-   * @param onFailure Called once, if writing fails. Nothing is written any more, and who asks for
-   * room from then on waits until the queue is closed.
-   * @param held What the bytes that wait count into.
+   * @param onFailure Called once, if a write fails. From then on nothing is written, and senders
+   * that wait for room wait until the queue is closed.
+   * @param held Counts the bytes that wait.
    */
   constructor(sink: ByteSink, onFailure: (cause: unknown) => void, held?: HeldBytes) {
     this.#sink = sink;
@@ -53,37 +53,37 @@ export class WriteQueue {
     this.#held = held;
   }
 
-  /** Whether nothing is written any more. */
+  /** Whether nothing more is written, after a failure or `close()`. */
   get over(): boolean {
     return this.#failed || this.#closed;
   }
 
-  /** Whether so much waits for the socket that senders should wait, too. */
+  /** Whether so many bytes wait for the socket that senders have to wait. */
   get congested(): boolean {
     return this.#pending >= HIGH_WATER || this.#failed;
   }
 
-  /** Whether nothing waits for the socket. */
+  /** Whether no bytes wait for the socket. */
   get idle(): boolean {
     return this.#pending === 0;
   }
 
-  /** How many bytes the socket has taken. */
+  /** Bytes that the socket has accepted so far. */
   get written(): number {
     return this.#total - this.#pending;
   }
 
-  /** How many bytes were ever sent. */
+  /** Bytes sent so far, including those that wait for the socket. */
   get total(): number {
     return this.#total;
   }
 
   /**
-   * Sends what was given to the writer, or drops it when nothing is written any more.
+   * Sends what was given to the writer, or drops it if nothing more is written.
    *
    * @param length Its length in bytes.
    * @param more Whether more is likely to follow: a message of a stream waits for the next ones, as
-   * long as they come without a pause. To write each alone takes up to half of a stream's speed.
+   * long as they follow without a pause. Streams are up to twice as fast as with a write for each.
    */
   send(length: number, more = false): void {
     if (this.over) {
@@ -120,19 +120,19 @@ export class WriteQueue {
     else callback();
   }
 
-  /** Takes a callback back. */
+  /** Removes a callback. */
   cancelWritable(callback: () => void): void {
     this.#waiting.delete(callback);
   }
 
-  /** Settles when all is written, or nothing is any more. */
+  /** Resolves when everything is written, or nothing more is written. */
   flushed(): Promise<void> {
     if (this.idle || this.over) return Promise.resolve();
     this.#flushed ??= Promise.withResolvers();
     return this.#flushed.promise;
   }
 
-  /** Drops what waits. */
+  /** Drops the bytes that wait. */
   close(): void {
     this.#closed = true;
     this.#drop();
@@ -174,7 +174,7 @@ export class WriteQueue {
       this.#failed = true;
       this.#drop();
       this.#onFailure(cause);
-      this.#release(); // to find out
+      this.#release(); // senders then find the failure
     }
   }
 
@@ -186,14 +186,17 @@ export class WriteQueue {
 }
 
 /**
- * Checks what a connection says it has done: one that does nothing would be asked for ever.
+ * Checks the number of bytes that a connection has read or written. Zero would cause an endless
+ * loop.
  *
- * @param what What was done.
- * @param count How many bytes.
- * @param most How many it was asked for.
- * @throws {TypeError} If that is no number from one to that.
+ * @param what `"read"` or `"written"`.
+ * @param count The number that the connection returned.
+ * @param most The number of bytes that could be read or written.
+ * @throws {TypeError} If `count` is not a whole number from 1 to `most`.
  */
 export function checkCount(what: string, count: number, most: number): void {
   if (Number.isInteger(count) && count > 0 && count <= most) return;
-  throw new TypeError(`the connection says that it has ${what} ${count} bytes`);
+  throw new TypeError(
+    `the connection reports ${count} bytes ${what}, not a number from 1 to ${most}`,
+  );
 }

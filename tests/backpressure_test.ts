@@ -36,8 +36,8 @@ Deno.test("a stream nobody reads holds up neither calls nor another stream, and 
   deepEqual((await Array.fromAsync(read)).map(({ value }) => Number(value)), [0, 1, 2]);
   await rejects(unread.next(), {
     code: Code.RESOURCE_EXHAUSTED,
-    rawMessage: "nobody takes its messages, and it holds up other calls on the connection: " +
-      "take them faster, make the other calls on a connection of their own, or raise " +
+    rawMessage: "its messages are not taken, which holds up other calls on the connection: " +
+      "take them faster, make the other calls on another connection, or raise " +
       "limits.connectionQueueBytes",
   });
   await service.echo({});
@@ -165,7 +165,8 @@ Deno.test("a handler that does not read its requests is failed, and its connecti
   }
   const sum = rejects(service.sum(endless()), {
     code: Code.RESOURCE_EXHAUSTED,
-    rawMessage: "the handler does not take its messages, and holds up the connection",
+    rawMessage: "the handler does not take its messages, which holds up the connection: " +
+      "take them faster, or raise limits.connectionQueueBytes",
   });
   equal((await service.echo({ text: "still there" }, { timeoutMs: 20_000 })).text, "still there");
   await sum;

@@ -192,8 +192,8 @@ Deno.test("overrun() ends a call, and says what to do", async () => {
   equal(call.status?.code, Code.RESOURCE_EXHAUSTED);
   equal(
     call.status?.message,
-    "nobody takes its messages, and it holds up other calls on the connection: take them " +
-      "faster, make the other calls on a connection of their own, or raise " +
+    "its messages are not taken, which holds up other calls on the connection: take them " +
+      "faster, make the other calls on another connection, or raise " +
       "limits.connectionQueueBytes",
   );
   equal(host.backlog.bytes, 0);

@@ -197,7 +197,7 @@ Deno.test("exhaustedStatus says what to do", () => {
     const { client } = new TestClientConnection({ name });
     deepEqual(client.exhaustedStatus, {
       code: Code.UNAVAILABLE,
-      message: `${title} has used up its stream ids: connect anew`,
+      message: `${title} has used up its stream ids: connect again`,
     });
   }
 });

@@ -350,7 +350,7 @@ Deno.test("without a way to dial, calls for which there is no stream id say so",
   const late = bench.start();
   deepEqual([late.status?.code, late.status?.message], [
     Code.UNAVAILABLE,
-    "connection to server.sock has used up its stream ids: connect anew",
+    "connection to server.sock has used up its stream ids: connect again",
   ]);
   equal(first.status, undefined);
   equal(bench.keeper.waiting.size, 0);

@@ -275,7 +275,8 @@ Deno.test("a socket that says it has read nothing, or no number, is a failure", 
     await bed.connection.run();
     equal(
       bed.ends[0]?.message,
-      `connection to unix:///x lost: the connection says that it has read ${count} bytes`,
+      `connection to unix:///x lost: the connection reports ${count} bytes read, ` +
+        "not a number from 1 to 1024",
     );
   }
 });

@@ -418,7 +418,7 @@ Deno.test("a request that was made up is refused", async () => {
   await rejects(unary(client, undefined, madeUp), {
     name: "RpcError",
     code: Code.UNKNOWN,
-    rawMessage: "An interceptor of pkg.Svc/Do has made up a request",
+    rawMessage: "Cannot call pkg.Svc/Do: an interceptor has to pass on its request, or a copy",
   });
   deepEqual(client.requests, []);
 });

@@ -70,7 +70,7 @@ Deno.test("resolveExtension() fills in the defaults, and checks what it is given
   });
   throws(() => resolveExtension({ extensions: false, keepalive: { intervalMs: 5 } }), {
     name: "TypeError",
-    message: "Cannot keep alive without extensions: it takes pings",
+    message: "Cannot use keepalive: it sends pings, which extensions: false turns off",
   });
   for (const intervalMs of [0, -1, NaN, Infinity, undefined, "5"] as number[]) {
     throws(() => resolveExtension({ keepalive: { intervalMs } }), {

@@ -253,11 +253,11 @@ Deno.test("encodeMessage() encodes what there is, be it zero", () => {
 
 Deno.test("encodeMessage() says what is wrong with what cannot be sent", () => {
   const cases: [value: number, codec: Codec<number>, message: string][] = [
-    [undefined!, number, "there is no message"],
-    [null!, number, "there is no message"],
+    [undefined!, number, "the message is undefined"],
+    [null!, number, "the message is null"],
     [256, number, "256 is too large"],
-    [1, { ...number, encode: () => [1] as never }, "its encoding is not a Uint8Array"],
-    [1, { ...number, encode: () => undefined! }, "its encoding is not a Uint8Array"],
+    [1, { ...number, encode: () => [1] as never }, "encode() did not return a Uint8Array"],
+    [1, { ...number, encode: () => undefined! }, "encode() did not return a Uint8Array"],
   ];
   for (const [value, codec, message] of cases) {
     throws(() => encodeMessage(codec, value, "pkg.Svc/Do"), (error) => {

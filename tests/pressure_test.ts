@@ -43,7 +43,10 @@ Deno.test("a peer that reads nothing is given up while others wait for room, and
   await timers.pass(3_999);
   deepEqual(stuck!.failures, []);
   await timers.pass(1);
-  deepEqual(stuck!.failures, ["it reads nothing, while the server has no room for others"]);
+  deepEqual(stuck!.failures, [
+    "the peer reads nothing, while the server has no memory left for other calls " +
+    "(limits.serverHeldBytes)",
+  ]);
   deepEqual(idle!.failures, []);
   over();
 });
@@ -135,7 +138,8 @@ Deno.test("a peer that sends a long frame too slowly is given up while others wa
     await timers.pass(1_000);
   }
   deepEqual(slow!.failures, [
-    "it sends a long frame too slowly, while the server has no room for others",
+    "the peer sends a long frame too slowly, while the server has no memory left for other " +
+    "calls (limits.serverHeldBytes)",
   ]);
   deepEqual(fast!.failures, []);
   fast!.awaitsFrame = false; // it is not being read

@@ -247,7 +247,7 @@ Deno.test("a connection that has used up its ids takes no more calls", async () 
   deepEqual(left, [none]);
   deepEqual([connection.exhaustedStatus.code, connection.exhaustedStatus.message], [
     Code.UNAVAILABLE,
-    "connection to memory has used up its stream ids: connect anew",
+    "connection to memory has used up its stream ids: connect again",
   ]);
   deepEqual(await last.receive(), new Uint8Array(0));
   connection.close();

@@ -307,7 +307,7 @@ testEverywhere(
     equal((await soon(answer, "room for the long call")).length, 1);
     equal(errors.length, 1);
     ok(
-      /reads nothing, while the server has no room for others/.test(`${errors[0]}`),
+      /reads nothing, while the server has no memory left for other calls/.test(`${errors[0]}`),
       `${errors[0]}`,
     );
     peer[Symbol.dispose]();

@@ -66,7 +66,7 @@ Deno.test("service() refuses a service that is offered already", () => {
   const router = new Router().service(Svc, handlers).service(named(), {});
   throws(() => router.service(Svc, handlers), {
     name: "TypeError",
-    message: "Cannot serve pkg.Svc twice",
+    message: "Cannot serve pkg.Svc: it is registered already",
   });
 });
 
@@ -254,7 +254,7 @@ Deno.test("next() rejects for a refused call with the reason", async () => {
   equal(seen[0]!.message, undefined);
   await rejects(Promise.resolve(refusals!(undefined, serverCall().call)), {
     name: "TypeError",
-    message: "A call that is refused has no handler",
+    message: "Cannot run a handler: the call is refused",
   });
 });
 

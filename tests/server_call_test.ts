@@ -157,7 +157,8 @@ Deno.test("overrun() fails a call, and drops the messages of one that is over", 
   call.overrun();
   deepEqual(host.failed, [{
     code: Code.RESOURCE_EXHAUSTED,
-    message: "the handler does not take its messages, and holds up the connection",
+    message: "the handler does not take its messages, which holds up the connection: " +
+      "take them faster, or raise limits.connectionQueueBytes",
   }]);
   const { call: over, host: other } = serverCall("client_streaming");
   over.push(new Uint8Array(1));
@@ -202,7 +203,8 @@ Deno.test("ServerCall.of() refuses a request without its call's context", () => 
   for (const bad of [made, { ...made, context: call.context }, { ...request, context: other }]) {
     throws(() => ServerCall.of(bad), {
       name: "TypeError",
-      message: "An interceptor of pkg.Svc/Do has left out the request's context",
+      message: "Cannot serve pkg.Svc/Do: an interceptor has to pass on its request, " +
+        "or a copy with the same context",
     });
   }
 });

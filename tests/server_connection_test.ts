@@ -474,7 +474,7 @@ Deno.test("a response that is missing or too long is an error of the call", asyn
     await bed.request(2 * at + 1, { payload: new Uint8Array([length]) });
   }
   deepEqual(bed.answers(), [
-    [1, Code.INTERNAL, "ttrpc: error marshalling payload: there is no message"],
+    [1, Code.INTERNAL, "ttrpc: error marshalling payload: the message is undefined"],
     [3, ...new Uint8Array(100)],
     [5, Code.RESOURCE_EXHAUSTED, "message length 103 exceed maximum message size of 102"],
   ]);

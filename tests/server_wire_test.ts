@@ -261,7 +261,7 @@ Deno.test("the server answers 13 when a handler returns nothing or what is no me
   deepEqual(await answer(wire.peer), [
     1,
     Code.INTERNAL,
-    "ttrpc: error marshalling payload: there is no message",
+    "ttrpc: error marshalling payload: the message is undefined",
   ]);
   await wire.peer.request(3, { method: "Sleep" });
   const [, code, message] = await answer(wire.peer);

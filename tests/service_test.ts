@@ -76,7 +76,7 @@ Deno.test("Router.service() refuses a service that is offered already", () => {
   const router = new Router().service(Greeter, { sayHello });
   throws(() => router.service(Greeter, { sayHello }), {
     name: "TypeError",
-    message: "Cannot serve greeter.v1.Greeter twice",
+    message: "Cannot serve greeter.v1.Greeter: it is registered already",
   });
 });
 

@@ -370,7 +370,7 @@ Deno.test("checkCount() takes numbers from one to what was asked for, and refuse
   for (const count of [0, -1, NaN, Infinity, 0.5, 9, undefined, null, "5", 5n]) {
     throws(() => checkCount("read", count as number, 8), {
       name: "TypeError",
-      message: `the connection says that it has read ${count} bytes`,
+      message: `the connection reports ${count} bytes read, not a number from 1 to 8`,
     });
   }
 });
