@@ -324,7 +324,11 @@ export class Client implements AsyncDisposable {
     for (const guard of this.#guards) guard.end(this.#connections.closing!);
   }
 
-  /** Closes the client, and waits until all its resources are released. */
+  /**
+   * Closes the client, as {@linkcode Client.close} does.
+   *
+   * @returns Resolves when all its resources are released.
+   */
   async [Symbol.asyncDispose](): Promise<void> {
     this.close();
     await this.finished;

@@ -84,9 +84,23 @@ export interface Frame {
 
 /** Receives what a {@linkcode FrameDecoder} decodes, in the order of the bytes. */
 export interface FrameSink {
-  /** A complete frame. `data` is never overwritten, so it can be kept. */
+  /**
+   * Receives a complete frame.
+   *
+   * @param streamId The id of its stream.
+   * @param type One of {@linkcode FrameType}, or an unknown type.
+   * @param flags Bits of {@linkcode FrameFlag}.
+   * @param data The bytes after the header. They are never overwritten, so they can be kept.
+   */
   frame(streamId: number, type: number, flags: number, data: Uint8Array): void;
-  /** A header that announces data longer than the limit. The data is skipped, not stored. */
+  /**
+   * Receives a header that announces data longer than the limit. The data is skipped, not stored.
+   *
+   * @param streamId The id of its stream.
+   * @param type One of {@linkcode FrameType}, or an unknown type.
+   * @param flags Bits of {@linkcode FrameFlag}.
+   * @param length The announced length of the data in bytes.
+   */
   oversized(streamId: number, type: number, flags: number, length: number): void;
 }
 
@@ -175,7 +189,11 @@ export class FrameDecoder {
     return { missing, rest: this.#buffer.subarray(this.#start, this.#end) };
   }
 
-  /** The buffer for the next bytes. Valid until the next {@linkcode FrameDecoder.push}. */
+  /**
+   * Makes space for the next bytes.
+   *
+   * @returns The buffer to read into, valid until the next {@linkcode FrameDecoder.push}.
+   */
   space(): Uint8Array<ArrayBuffer> {
     if (this.#large) return this.#large.subarray(this.#largeEnd) as Uint8Array<ArrayBuffer>;
     const rest = this.#end - this.#start;

@@ -39,7 +39,7 @@ export function createConnectionPair(): [ByteConnection, ByteConnection] {
 }
 
 class End implements ByteConnection {
-  // The addresses of an unnamed unix socket, like which this behaves.
+  // The addresses of an unnamed unix socket, since a pair behaves like a pair of these.
   readonly remoteAddr: Deno.UnixAddr = { transport: "unix", path: "" };
   readonly localAddr: Deno.UnixAddr = { transport: "unix", path: "" };
   readonly #incoming: Pipe;

@@ -147,13 +147,21 @@ export class Metadata implements Iterable<[key: string, value: string]> {
     return new Metadata(this);
   }
 
-  /** Iterates over the pairs, in order. */
+  /**
+   * Iterates over the pairs, in order.
+   *
+   * @returns The iterator.
+   */
   *[Symbol.iterator](): IterableIterator<[key: string, value: string]> {
     const pairs = this.#pairs;
     for (let at = 0; at < pairs.length; at += 2) yield [pairs[at]!, pairs[at + 1]!];
   }
 
-  /** What `console.log` shows. */
+  /**
+   * What `console.log()` shows.
+   *
+   * @ignore
+   */
   [Symbol.for("Deno.customInspect")](inspect: (value: unknown) => string): string {
     return `Metadata ${inspect([...this])}`;
   }

@@ -283,7 +283,11 @@ export class Server implements AsyncDisposable {
     for (const { connection } of [...this.#connections]) connection.close();
   }
 
-  /** Shuts down gracefully. */
+  /**
+   * Shuts down gracefully, as {@linkcode Server.shutdown} does without options.
+   *
+   * @returns Resolves when the server is closed.
+   */
   [Symbol.asyncDispose](): Promise<void> {
     return this.shutdown();
   }

@@ -120,11 +120,24 @@ export type Messages<T> = AsyncIterable<T> | Iterable<T>;
  * @category Services and calls
  */
 export interface MessageStream<T> extends AsyncIterableIterator<T>, AsyncDisposable {
-  /** Stops the stream. */
+  /**
+   * Stops the stream.
+   *
+   * @returns A result without a message.
+   */
   return(): Promise<IteratorResult<T>>;
-  /** Stops the stream, and rejects with the error. */
+  /**
+   * Stops the stream.
+   *
+   * @param error The error.
+   * @returns A promise that rejects with the error.
+   */
   throw(error?: unknown): Promise<IteratorResult<T>>;
-  /** The stream itself. */
+  /**
+   * Makes the stream iterable.
+   *
+   * @returns The stream itself.
+   */
   [Symbol.asyncIterator](): MessageStream<T>;
 }
 

@@ -38,6 +38,8 @@ export interface ByteConnection {
    * Half-closes: tells the peer that no more bytes come, while reading goes on. Without this
    * method, a connection that ends is closed at once, and the peer may lose bytes that it has not
    * read yet.
+   *
+   * @returns Resolves when the peer has been told.
    */
   closeWrite?(): Promise<void>;
   /** Closes both directions. Pending reads and writes resolve or reject. */

@@ -151,7 +151,7 @@ function payloadError(doing: string, cause: unknown, method: string): RpcError {
   });
 }
 
-/** The time to send a message: so many microseconds, and one more for so many of its bytes. */
+/** The time to send a message, in microseconds, and the bytes of it that add a microsecond. */
 const MESSAGE_US = 1;
 const BYTES_A_US = 1 << 12;
 
