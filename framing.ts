@@ -139,7 +139,7 @@ export class FrameDecoder {
   /**
    * Creates a decoder.
    *
-   * @param maxLength The most bytes of data a frame may have. 4 MiB by default.
+   * @param maxLength The longest data of a frame, in bytes. 4 MiB by default.
    * @throws {RangeError} If that is more than 16 MiB - 1, or not a whole number above zero.
    */
   constructor(maxLength: number = MESSAGE_BYTES) {
@@ -359,7 +359,7 @@ export function encodeFrame(frame: Frame): Uint8Array {
 
 /** Options of {@linkcode frameDecoderStream}. */
 export interface FrameDecoderStreamOptions {
-  /** The most bytes of data a frame may have. 4 MiB by default. */
+  /** The longest data of a frame, in bytes. 4 MiB by default. */
   maxLength?: number;
 }
 

@@ -39,7 +39,7 @@ export const Idempotency = {
  */
 export interface MethodDescriptor<
   Kind extends MethodKind = MethodKind,
-  // deno-lint-ignore no-explicit-any -- what a method of any messages extends
+  // deno-lint-ignore no-explicit-any -- so that methods of any messages extend this
   Request extends Codec<any, any> = Codec<any, any>,
   // deno-lint-ignore no-explicit-any -- the same
   Response extends Codec<any, any> = Codec<any, any>,
