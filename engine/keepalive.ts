@@ -67,7 +67,9 @@ const PING_BYTES = 8;
 export function resolveExtension(options: ExtensionOptions): ExtensionSettings | undefined {
   const { extensions = true, keepalive } = options;
   if (!keepalive) return extensions ? { keepalive: undefined } : undefined;
-  if (!extensions) throw new TypeError("Cannot keep alive without extensions: it takes pings");
+  if (!extensions) {
+    throw new TypeError("Cannot use keepalive: it sends pings, which extensions: false turns off");
+  }
   const { intervalMs, timeoutMs = TIMEOUT_MS } = keepalive;
   return {
     keepalive: {
