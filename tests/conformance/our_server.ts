@@ -30,9 +30,3 @@ export function serveTests(address: string): Server {
     }));
   return server;
 }
-
-if (import.meta.main) {
-  const [address] = Deno.args;
-  if (address === undefined) throw new TypeError("Cannot serve: give an address");
-  await serveTests(address).finished;
-}

@@ -3,7 +3,7 @@
 import { create, createFileRegistry, type DescService, toBinary } from "@bufbuild/protobuf";
 import { Code, connect } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import { NULL_TEXT, NULLS_PER_MESSAGE } from "../../examples/streaming.ts";
+import { NULL_TEXT, NULLS_PER_MESSAGE } from "./streaming.ts";
 import { Streaming } from "../../gen/ttrpc/integration/streaming/streaming_pb.ts";
 import {
   type CountResponse,

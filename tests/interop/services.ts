@@ -2,7 +2,7 @@
 
 import { type Client, Code, RpcError, serve, type ServeOptions, type Server } from "@ttrpc/ttrpc";
 import { equal } from "node:assert/strict";
-import { streamingHandlers } from "../../examples/streaming.ts";
+import { streamingHandlers } from "./streaming.ts";
 import { Greeter } from "../../gen/greeter/v1/greeter_pb.ts";
 import { Streaming } from "../../gen/ttrpc/integration/streaming/streaming_pb.ts";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";

@@ -1,7 +1,10 @@
 // The service that containerd's ttrpc tests its streams with: one method of each kind, and more.
 
 import { Code, RpcError, type ServiceHandlers } from "@ttrpc/ttrpc";
-import type { EchoPayload, Streaming } from "../gen/ttrpc/integration/streaming/streaming_ttrpc.ts";
+import type {
+  EchoPayload,
+  Streaming,
+} from "../../gen/ttrpc/integration/streaming/streaming_ttrpc.ts";
 
 /** The only text that EchoNull and EchoNullStream take. */
 export const NULL_TEXT = "non-empty empty";
