@@ -1,110 +1,82 @@
-// A server and a client over a unix socket, and what they say to each other.
+// deno run --allow-net --allow-read --allow-write examples/demo.ts
+//
+// A server and a client over a unix socket in a new folder, and what they say to each other: calls,
+// metadata, errors, deadlines and streams. `deno task demo` runs it.
 
-import { connect, RpcError, serve } from "@ttrpc/ttrpc";
+import { Code, connect, RpcError, serve } from "@ttrpc/ttrpc";
+import { setTimeout as pause } from "node:timers/promises";
 import { Greeter } from "../gen/greeter/v1/greeter_ttrpc.ts";
-import { TestService } from "../gen/ttrpc/test/v1/test_ttrpc.ts";
+import { Thermometer } from "../gen/thermometer/v1/thermometer_ttrpc.ts";
 
 const folder = await Deno.makeTempDir();
 const path = `${folder}/demo.sock`;
 
 {
   await using _server = serve({ path }, (router) => {
-    router.service(Greeter, { sayHello: ({ name }) => ({ message: `Hello ${name}` }) });
-    router.service(TestService, {
-      echo: ({ text }, { metadata }) => ({
-        text,
-        metadata: Array.from(metadata, ([key, value]) => ({ key, value })),
+    router.service(Greeter, {
+      sayHello: ({ name }, { metadata }) => ({
+        message: `${metadata.get("say") ?? "Hello"} ${name}`,
       }),
-      fail: ({ code, message }) => {
-        throw new RpcError(code, message);
+    });
+    router.service(Thermometer, {
+      read: ({ room }) => {
+        throw new RpcError(Code.NOT_FOUND, `no such room: ${room}`);
       },
-      sleep: async ({ milliseconds }, { signal }) => {
-        const done = Promise.withResolvers<void>();
-        const timer = setTimeout(done.resolve, Number(milliseconds));
-        signal.addEventListener("abort", () => {
-          console.log("  server: the handler's signal is aborted");
-          clearTimeout(timer);
-          done.reject(signal.reason);
-        });
-        await done.promise;
-        return {};
+      async *watch(_request, { signal }) {
+        signal.addEventListener("abort", () => console.log("  server: nobody waits any more"));
+        for (let celsius = 20; !signal.aborted; celsius++) {
+          yield { celsius };
+          await pause(20);
+        }
       },
-      nothing: () => ({}),
-      produce: ({ length }) => ({ payload: new Uint8Array(length) }),
-      async *count({ count }) {
-        for (let value = 0; value < count; value++) yield { value: BigInt(value) };
+      average: async (requests) => {
+        const all = await Array.fromAsync(requests, ({ celsius }) => celsius);
+        return { celsius: all.reduce((sum, celsius) => sum + celsius, 0) / all.length };
       },
-      sum: async (numbers) => {
-        let value = 0n;
-        for await (const number of numbers) value += number.value;
-        return { value };
-      },
-      async *chat(messages) {
-        for await (const { text } of messages) yield { text: text.toUpperCase() };
+      async *convert(requests) {
+        for await (const { celsius } of requests) yield { fahrenheit: celsius * 9 / 5 + 32 };
       },
     });
   });
   console.log(`a server listens on unix:${path}, and a client connects`);
-
   await using client = await connect({ path });
-  const greeter = client.service(Greeter);
-  const test = client.service(TestService, { timeoutMs: 5_000 });
+  const greeter = client.service(Greeter, { timeoutMs: 5_000 });
+  const thermometer = client.service(Thermometer, { timeoutMs: 5_000 });
 
-  show("a call", `sayHello({ name: "Deno" })`);
-  console.log(`  client: ${(await greeter.sayHello({ name: "Deno" })).message}`);
+  console.log(`\na call: sayHello({ name: "Deno" })`);
+  tell((await greeter.sayHello({ name: "Deno" })).message);
 
-  show("metadata travels beside the request", `echo({}, { metadata: { "x-trace": "1" } })`);
-  const { metadata } = await test.echo({}, { metadata: { "x-trace": "1" } });
-  console.log(`  client: ${metadata.map(({ key, value }) => `${key} = ${value}`).join(", ")}`);
+  console.log(`\nmetadata, beside the request: sayHello(..., { metadata: { say: "Welcome" } })`);
+  tell((await greeter.sayHello({ name: "Deno" }, { metadata: { say: "Welcome" } })).message);
 
-  show("an error with a code", `fail({ code: 5, message: "no such task" })`);
-  await test.fail({ code: 5, message: "no such task" }).catch(tell);
+  console.log(`\nan error with a code: read({ room: "attic" })`);
+  await thermometer.read({ room: "attic" }).catch(tell);
 
-  show("a deadline, which both sides keep", `sleep({ milliseconds: 10_000n }, { timeoutMs: 50 })`);
-  await test.sleep({ milliseconds: 10_000n }, { timeoutMs: 50 }).catch(tell);
+  console.log(`\na stream from the server, left after the second message: watch({})`);
+  for await (const { celsius } of thermometer.watch({})) if (tell(celsius) === 21) break;
+  await pause(20); // the server learns of it
 
-  show("a stream from the server", "count({ count: 5 })");
-  const counted: bigint[] = [];
-  for await (const { value } of test.count({ count: 5 })) counted.push(value);
-  console.log(`  client: ${counted.join(", ")}`);
+  console.log(`\na deadline, which both sides keep: watch({}, { timeoutMs: 100 })`);
+  await Array.fromAsync(thermometer.watch({}, { timeoutMs: 100 })).catch(tell);
+  await pause(20);
 
-  show("a stream to the server", "sum([{ value: 1n }, { value: 2n }, { value: 39n }])");
-  const { value } = await test.sum([{ value: 1n }, { value: 2n }, { value: 39n }]);
-  console.log(`  client: ${value}`);
+  const readings = [{ celsius: 0 }, { celsius: 100 }];
+  console.log(`\na stream to the server: average([{ celsius: 0 }, { celsius: 100 }])`);
+  tell((await thermometer.average(readings)).celsius);
 
-  show("a stream both ways", "chat(questions()), left after the second answer");
-  let answers = 0;
-  for await (const { text } of test.chat(questions())) {
-    console.log(`  server answers: ${text}`);
-    if (++answers === 2) break;
-  }
-  await new Promise((resolve) => setTimeout(resolve, 50)); // time for the generator to end
+  console.log(`\na stream both ways: convert([{ celsius: 0 }, { celsius: 100 }])`);
+  for await (const { fahrenheit } of thermometer.convert(readings)) tell(fahrenheit);
 
-  show("calls at once, on one connection", `1,000 times echo()`);
+  console.log(`\n1,000 calls at once, on one connection: sayHello({ name: "Deno" })`);
   const start = performance.now();
-  await Promise.all(Array.from({ length: 1_000 }, (_, i) => test.echo({ text: `${i}` })));
-  console.log(`  client: took ${(performance.now() - start).toFixed(0)} ms`);
+  await Promise.all(Array.from({ length: 1_000 }, () => greeter.sayHello({ name: "Deno" })));
+  tell(`took ${(performance.now() - start).toFixed(0)} ms`);
 }
 
 await Deno.remove(folder, { recursive: true });
 console.log("\nclient and server are closed, the socket is gone");
 
-function show(what: string, code: string): void {
-  console.log(`\n${what}: ${code}`);
-}
-
-function tell(error: unknown): void {
-  console.log(`  client: ${error}`);
-}
-
-async function* questions() {
-  try {
-    for (const text of ["who", "what", "when"]) {
-      console.log(`  client asks: ${text}`);
-      yield { text };
-      await new Promise((resolve) => setTimeout(resolve, 20)); // time for the answer
-    }
-  } finally {
-    console.log("  client: no more questions");
-  }
+function tell<T>(what: T): T {
+  console.log(`  client: ${what}`);
+  return what;
 }

@@ -1,8 +1,9 @@
-// Serves greeter.v1.Greeter until it is interrupted.
+// deno run --allow-net=unix:/tmp/greeter.sock,unix:/tmp/greeter.sock.new/s --allow-read=/tmp --allow-write=/tmp/greeter.sock,/tmp/greeter.sock.new examples/greeter_server.ts unix:///tmp/greeter.sock
 //
-//     deno run --allow-net --allow-read --allow-write examples/greeter_server.ts ADDRESS
+// A server of one service, on the address that it is given; greeter_client.ts is a client of it.
+// When it is interrupted, it takes no more calls, and gives those in flight five seconds to finish.
 
-import { serve } from "@ttrpc/ttrpc";
+import { Code, RpcError, serve } from "@ttrpc/ttrpc";
 import { Greeter } from "../gen/greeter/v1/greeter_ttrpc.ts";
 
 const [address] = Deno.args;
@@ -13,14 +14,20 @@ if (address === undefined) {
 
 const server = serve(
   { address, onListen: () => console.log(`listening on ${address}`), onError: console.error },
-  (router) => router.service(Greeter, { sayHello: ({ name }) => ({ message: `Hello ${name}` }) }),
+  (router) =>
+    router.service(Greeter, {
+      sayHello: ({ name }) => {
+        if (name === "") throw new RpcError(Code.INVALID_ARGUMENT, "give a name");
+        return { message: `Hello ${name}` };
+      },
+    }),
 );
 
-// Calls in flight have five seconds to finish.
-for (const signal of ["SIGINT", "SIGTERM"] as const) {
-  Deno.addSignalListener(
-    signal,
-    () => server.shutdown({ timeoutMs: 5_000 }).then(() => Deno.exit()),
-  );
-}
+for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, stop);
 await server.finished;
+
+// A second signal ends the process at once, because nobody listens for it.
+function stop(): void {
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.removeSignalListener(signal, stop);
+  void server.shutdown({ timeoutMs: 5_000 });
+}

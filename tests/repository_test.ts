@@ -203,7 +203,7 @@ Deno.test("the permissions in the README are enough, and each is needed", async 
 Deno.test("the demo runs through", async () => {
   const { code, stdout, stderr } = await deno(["task", "--quiet", "demo"]);
   equal(code, 0, stderr);
-  for (const line of [/Hello Deno/, /NOT_FOUND: no such task/, /DEADLINE_EXCEEDED/, /is gone/]) {
+  for (const line of [/Hello Deno/, /NOT_FOUND: no such room/, /DEADLINE_EXCEEDED/, /is gone/]) {
     ok(line.test(stdout), stdout);
   }
 });
