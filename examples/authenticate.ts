@@ -1,7 +1,7 @@
 // deno run --allow-net=unix:/tmp/authenticate.sock,unix:/tmp/authenticate.sock.new/s --allow-read=/tmp --allow-write=/tmp/authenticate.sock,/tmp/authenticate.sock.new examples/authenticate.ts /tmp/authenticate.sock
 //
-// Who calls? An interceptor of the server looks for a token in the metadata, and refuses calls
-// without one that it knows; an interceptor of the client sends one along with each call.
+// Authentication by a token in the metadata: an interceptor of the server refuses calls without a
+// token that it knows, and an interceptor of the client sends one along with each call.
 
 import { Code, connect, type Interceptor, RpcError, serve } from "@ttrpc/ttrpc";
 import { Greeter } from "../gen/greeter/v1/greeter_ttrpc.ts";
@@ -13,7 +13,7 @@ const users = new Map([[`Bearer ${token}`, "Ada"]]);
 
 const authenticate: Interceptor = (next) => async (request) => {
   const user = users.get(request.metadata.get("authorization") ?? "");
-  if (user === undefined) throw new RpcError(Code.UNAUTHENTICATED, "this takes a token");
+  if (user === undefined) throw new RpcError(Code.UNAUTHENTICATED, "a valid token is needed");
   // The handler reads it from its context. Whatever the client has sent under this name is gone.
   request.metadata.set("user", user);
   return await next(request);

@@ -13,13 +13,13 @@ const text: Codec<string> = {
   decode: (bytes) => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
 };
 
-/** JSON that is what `check` says. What comes from a peer may be anything. */
+/** JSON of one type. What comes from a peer may be anything, so it is checked. */
 function json<T>(check: (value: unknown) => value is T): Codec<T> {
   return {
     encode: (message) => text.encode(JSON.stringify(message)),
     decode: (bytes) => {
       const value: unknown = JSON.parse(text.decode(bytes));
-      if (!check(value)) throw new TypeError("this is other JSON than the method takes");
+      if (!check(value)) throw new TypeError("the JSON is not of the type that is expected");
       return value;
     },
   };

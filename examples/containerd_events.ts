@@ -12,7 +12,7 @@ import { Events } from "../gen/containerd/services/events/ttrpc/v1/events_ttrpc.
 const [address = "unix:///run/containerd/containerd.sock.ttrpc"] = Deno.args;
 
 const task = create(TaskStartSchema, { containerId: "an-example", pid: Deno.pid });
-// containerd has its own topics for its own events: this is none of them, nobody acts on it.
+// This is none of containerd's own topics, so that nothing acts on the event.
 const topic = "/example/started";
 
 await using client = await connect(address, { connectTimeoutMs: 5_000 });

@@ -28,8 +28,8 @@ const onListen = () => console.log(`${address} leads to ${target}`);
 const server = serve(
   { address, interceptors: [log], onListen, onError: console.error },
   (router) =>
-    // The same as { sayHello: (request, context) => greeter.sayHello(request, context) }: what a
-    // handler is told of its call, its context, is options for the next call.
+    // The same as { sayHello: (request, context) => greeter.sayHello(request, context) }: the
+    // context of a handler is valid options for another call.
     router.service(Greeter, greeter),
 );
 

@@ -217,7 +217,7 @@ exampleTest(
   async () => {
     using place = new Place();
     place.leaveStaleAt(`${place.folder}/authenticate.sock`);
-    const refused = "greeter.v1.Greeter/SayHello: UNAUTHENTICATED: this takes a token";
+    const refused = "greeter.v1.Greeter/SayHello: UNAUTHENTICATED: a valid token is needed";
     await place.example("authenticate.ts").prints("Hello you, you are Ada", refused, refused);
     place.isEmpty();
   },
