@@ -62,7 +62,7 @@ class Example {
     const [line] = Deno.readTextFileSync(ROOT + this.#file).split("\n");
     const [slashes, deno, ...args] = line!.split(" ");
     deepEqual([slashes, deno], ["//", "deno"]);
-    ok(args.includes(this.#file), line);
+    ok(args.includes(this.#file), line ?? this.#file);
     this.args = args.map((arg) =>
       Object.entries(places).reduce((arg, [name, place]) => arg.replaceAll(name, place), arg)
     );
