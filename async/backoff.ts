@@ -1,39 +1,40 @@
 /**
- * How long to wait between attempts: longer each time, and never the same for all.
+ * Exponential backoff with jitter: how long to wait between attempts.
  *
  * @module
  */
 
 /** The delays between attempts. */
 export interface BackoffOptions {
-  /** What to wait before the second attempt in a row, in milliseconds. */
+  /** The delay before the second attempt in a row, in milliseconds. */
   initialDelayMs: number;
-  /** What to wait at most, in milliseconds. The delay doubles from attempt to attempt. */
+  /** The longest delay, in milliseconds. The delay doubles with each attempt. */
   maxDelayMs: number;
 }
 
 /**
  * Checks delays that a user has given.
  *
- * @param doing What they are for, for the error: `"retry"`.
+ * @param doing The verb for the error message: `"retry"`.
  * @param options The delays.
- * @returns The same.
- * @throws {RangeError} If one is negative, or no number.
+ * @returns The same delays.
+ * @throws {RangeError} If one is negative, or not a number.
  */
 export function checkBackoff(doing: string, options: BackoffOptions): BackoffOptions {
   for (const [name, delay] of Object.entries(options)) {
-    if (!(delay >= 0)) throw new RangeError(`Cannot ${doing} with ${name} of ${delay}`);
+    if (delay >= 0) continue;
+    throw new RangeError(`Cannot ${doing} with ${name} of ${delay}: it must be zero or more`);
   }
   return options;
 }
 
 /**
- * What to wait before the next attempt. Between half and all of the delay, at random, so that many
- * who have failed together do not come back together.
+ * The wait before the next attempt: random, between half of the delay and all of it, so that
+ * clients that failed together do not try again together.
  *
  * @param failures How many attempts have failed in a row, at least one.
  * @param options The delays.
- * @returns Milliseconds.
+ * @returns The wait in milliseconds.
  */
 export function backoff(failures: number, options: BackoffOptions): number {
   const longest = Math.min(options.initialDelayMs * 2 ** (failures - 1), options.maxDelayMs);

@@ -1,20 +1,20 @@
 /**
- * The deadlines of many calls on one timer.
+ * Watches the deadlines of many calls with one timer.
  *
- * Setting and clearing a timer costs more than all else that a small call does, so calls share
- * one. It is set for the earliest deadline that was known when it was set, and looks again then.
- * While nothing waits for it, it does not keep the process alive.
+ * Setting and clearing a timer costs more than the rest of a small call, so calls share one. It is
+ * set for the earliest deadline known at that time; when it fires, it is set for the next one.
+ * While no deadline is watched, it does not keep the process alive.
  *
  * @module
  */
 
 import { delay } from "./timer.ts";
 
-/** Something that ends at a deadline. */
+/** Something with a deadline. */
 export interface Expirable {
-  /** When, in milliseconds of {@linkcode performance.now}. */
+  /** The deadline, in milliseconds of {@linkcode performance.now}; `Infinity` for none. */
   readonly deadline: number;
-  /** The deadline has passed. Called once, after it was removed. */
+  /** Called once when the deadline has passed, after it was removed from the set. */
   expire(): void;
 }
 
@@ -26,7 +26,7 @@ export class Deadlines {
   #unref = false;
   #closed = false;
 
-  /** Watches a deadline until it passes or is removed. One that never passes is not watched. */
+  /** Watches a deadline until it passes or is removed. `Infinity` is ignored. */
   add(entry: Expirable): void {
     if (this.#closed || entry.deadline === Infinity) return;
     this.#entries.add(entry);
@@ -39,19 +39,19 @@ export class Deadlines {
     if (this.#entries.delete(entry) && this.#entries.size === 0) this.#release();
   }
 
-  /** Lets the timer keep the process alive while there are deadlines, as it does at first. */
+  /** Keeps the process alive while deadlines are watched, which is the default. */
   ref(): void {
     this.#unref = false;
     this.#hold();
   }
 
-  /** Lets the process end before the timer fires. */
+  /** Lets the process exit while deadlines are watched. */
   unref(): void {
     this.#unref = true;
     this.#release();
   }
 
-  /** Lets go of the timer and of all deadlines. */
+  /** Stops the timer and removes all deadlines. */
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -86,7 +86,7 @@ export class Deadlines {
       this.#entries.delete(entry);
       entry.expire();
     }
-    // What has expired may have removed others, added some, or closed this.
+    // expire() may have removed or added deadlines, or closed this set.
     let next = Infinity;
     for (const { deadline } of this.#entries) next = Math.min(next, deadline);
     if (next < this.#due) this.#set(next);

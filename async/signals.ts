@@ -1,15 +1,15 @@
 /**
- * Abort signals: those that users give, and those that users listen to.
+ * Abort signals: watched by many calls with one listener, and aborted without stray errors.
  *
- * A signal has one listener, however many calls share it: to add and to remove a listener takes
- * time in proportion to the listeners there are.
+ * A signal gets one listener, however many calls watch it: adding or removing a listener takes time
+ * in proportion to the number of listeners.
  *
  * @module
  */
 
 /** Something that ends when a signal is aborted. */
 export interface Abortable {
-  /** The signal was aborted. */
+  /** Called when the signal is aborted. */
   aborted(): void;
 }
 
@@ -24,7 +24,7 @@ const watches = new WeakMap<AbortSignal, Watch>();
  * Watches a signal that is not aborted.
  *
  * @param signal The signal.
- * @param entry What to tell.
+ * @param entry The object to notify.
  */
 export function watchSignal(signal: AbortSignal, entry: Abortable): void {
   let watch = watches.get(signal);
@@ -41,7 +41,7 @@ export function watchSignal(signal: AbortSignal, entry: Abortable): void {
  * Stops watching a signal.
  *
  * @param signal The signal.
- * @param entry What it was watched for.
+ * @param entry The object that was to be notified.
  */
 export function unwatchSignal(signal: AbortSignal, entry: Abortable): void {
   const watch = watches.get(signal);
@@ -51,17 +51,17 @@ export function unwatchSignal(signal: AbortSignal, entry: Abortable): void {
 }
 
 /**
- * Checks a signal that a user has given.
+ * Checks a signal that a user passed.
  *
- * @param signal The signal, or none.
- * @throws {TypeError} If it is something else, such as an `AbortController`.
+ * @param signal The signal, or `undefined`.
+ * @throws {TypeError} If it is anything else, such as an `AbortController`.
  */
 export function checkSignal(signal: unknown): void {
   if (signal === undefined || signal instanceof AbortSignal) return;
-  throw new TypeError("Cannot use what was given as a signal: it is not an AbortSignal");
+  throw new TypeError("Cannot use the signal: it is not an AbortSignal");
 }
 
-/** What listeners of the signal that is being aborted have thrown. */
+/** The errors of the listeners of the signal that is being aborted. */
 let thrown: unknown[] | undefined;
 
 function take(event: ErrorEvent): void {
@@ -70,24 +70,23 @@ function take(event: ErrorEvent): void {
 }
 
 /**
- * Aborts a signal that users listen to. All its listeners are called, and those that throw harm
- * nobody.
+ * Aborts a signal that users listen to. All its listeners are called, even if some throw.
  *
- * What a listener of an event throws does not come out of the abort: it becomes an error event of
- * the global scope, while the abort is under way, and ends the process unless that is prevented.
+ * `AbortController.abort()` does not throw the error of a listener: it dispatches an error event on
+ * the global scope, which ends the process unless it is prevented. This prevents it.
  *
- * @param controller The signal's.
- * @param reason Why.
- * @param report Hears of what listeners have thrown, after all of them were called.
+ * @param controller The controller of the signal.
+ * @param reason The reason of the abort.
+ * @param report Called with each error of a listener, after all listeners were called.
  */
 export function abort(
   controller: AbortController,
   reason: unknown,
   report?: (error: unknown) => void,
 ): void {
-  const outer = thrown; // a listener may have ended another call
+  const outer = thrown; // a listener of one signal may abort another
   const own: unknown[] = thrown = [];
-  globalThis.addEventListener("error", take); // once, however often it is added
+  globalThis.addEventListener("error", take); // adding it twice has no effect
   try {
     controller.abort(reason);
   } finally {

@@ -1,14 +1,14 @@
 /**
- * What users' code gives back: calling it back when it only listens, and knowing a promise.
+ * Calls users' callbacks, and recognizes the promises that users' code returns.
  *
  * @module
  */
 
 /**
- * Tells a listener. What goes wrong in it is nobody's concern: there is nobody left to tell.
+ * Calls a listener. Its errors and rejections are ignored: they cannot be reported to anyone.
  *
  * @param listener The listener, if there is one.
- * @param what What to tell.
+ * @param what Its arguments.
  */
 export function tell<What extends unknown[]>(
   listener: ((...what: What) => unknown) | undefined,
@@ -22,10 +22,10 @@ export function tell<What extends unknown[]>(
 }
 
 /**
- * Whether a value is to be awaited.
+ * Whether a value is a promise.
  *
- * @param value Anything.
- * @returns `true` for a promise, of whatever make.
+ * @param value Any value.
+ * @returns `true` if it has a method `then`.
  */
 export function isPromiseLike(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && "then" in value &&

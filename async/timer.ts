@@ -1,19 +1,19 @@
 /**
- * Waiting: timers that keep the process alive together or not at all, and pauses.
+ * Timers that can be ref'd and unref'd together, pauses, and turns of the event loop.
  *
  * @module
  */
 
-/** The longest delay that `setTimeout()` takes, in milliseconds. */
+/** The longest delay that `setTimeout()` accepts, in milliseconds. */
 const LONGEST_DELAY = 2 ** 31 - 1;
 
 /**
- * Checks a time that a user has given.
+ * Checks a time that a user passed.
  *
- * @param name What it is called.
- * @param ms Milliseconds; `Infinity` and `undefined` mean that there is no bound.
- * @returns The time, `Infinity` if there is no bound.
- * @throws {RangeError} If it is no number.
+ * @param name The name of the option.
+ * @param ms The time in milliseconds; `Infinity` and `undefined` mean no limit.
+ * @returns The time in milliseconds, `Infinity` for no limit.
+ * @throws {RangeError} If it is not a number.
  */
 export function checkTime(name: string, ms: number | undefined): number {
   if (ms === undefined) return Infinity;
@@ -23,9 +23,9 @@ export function checkTime(name: string, ms: number | undefined): number {
   return ms;
 }
 
-/** A timer that was started. */
+/** A running timer. */
 export interface Timer {
-  /** Stops it, if it has not fired. */
+  /** Stops it. Has no effect after it has fired. */
   stop(): void;
 }
 
@@ -37,10 +37,10 @@ export class Timers {
   #unref = false;
 
   /**
-   * Calls back once.
+   * Calls a function once, after a delay.
    *
-   * @param ms In how many milliseconds; never if that is infinite.
-   * @param callback What to call.
+   * @param ms The delay in milliseconds; `Infinity` for never.
+   * @param callback The function.
    * @returns The timer.
    */
   start(ms: number, callback: () => void): Timer {
@@ -54,10 +54,10 @@ export class Timers {
   }
 
   /**
-   * Calls back again and again.
+   * Calls a function at intervals.
    *
-   * @param ms The milliseconds between two calls; none is made if that is infinite.
-   * @param callback What to call.
+   * @param ms The interval in milliseconds; `Infinity` for never.
+   * @param callback The function.
    * @returns The timer.
    */
   repeat(ms: number, callback: () => void): Timer {
@@ -68,8 +68,8 @@ export class Timers {
   /**
    * Waits.
    *
-   * @param ms How many milliseconds.
-   * @param signal Ends the wait when it is aborted. See whether it was.
+   * @param ms How long, in milliseconds.
+   * @param signal Ends the wait early, without an error.
    */
   async pause(ms: number, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted) return;
@@ -83,10 +83,10 @@ export class Timers {
   }
 
   /**
-   * Waits for a promise that does not reject, but no longer than so many milliseconds.
+   * Waits until a promise is resolved or a time has passed, whichever is first.
    *
-   * @param promise The promise.
-   * @param ms How long at most.
+   * @param promise The promise. It must not reject.
+   * @param ms The longest wait, in milliseconds.
    */
   async settled(promise: Promise<unknown>, ms: number): Promise<void> {
     const over = new AbortController();
@@ -94,13 +94,13 @@ export class Timers {
     over.abort();
   }
 
-  /** Lets the timers keep the process alive, as they do at first. */
+  /** Lets the timers keep the process alive, which is the default. */
   ref(): void {
     this.#unref = false;
     for (const id of this.#ids) Deno.refTimer(id);
   }
 
-  /** Lets the process end before they fire. */
+  /** Lets the process exit while timers are running. */
   unref(): void {
     this.#unref = true;
     for (const id of this.#ids) Deno.unrefTimer(id);
@@ -118,31 +118,31 @@ export class Timers {
 }
 
 /**
- * What `setTimeout()` takes for a time.
+ * Converts a time to a delay that `setTimeout()` accepts.
  *
- * @param ms Milliseconds.
- * @returns The next whole number of milliseconds that it can count.
+ * @param ms The time in milliseconds.
+ * @returns The time rounded up to a whole number, at most the longest delay.
  */
 export function delay(ms: number): number {
   return Math.min(Math.max(0, Math.ceil(ms)), LONGEST_DELAY);
 }
 
 /**
- * Turns of the event loop after which it is sure to have asked the system what else there is to do:
- * while it has work, it does so in one of sixty-one only.
+ * Turns of the event loop after which it has certainly polled the operating system: while it has
+ * work, it polls in one turn of 61 only.
  */
 const TURNS = 64;
 /** How long code that never waits for the event loop may hold it, in microseconds. */
 const LONGEST_TURN_US = 2_000;
 
-/** How long the event loop may go on with what has come already, in milliseconds. */
+/** How long input that is already there may be processed before the next poll, in milliseconds. */
 const LONGEST_WITHOUT_MS = 2;
 
 let nextTurn: Promise<void> | undefined;
 let spentUs = 0;
 let lastTurn = 0;
 
-/** Lets everything else have its turn. Whoever waits at the same time waits together. */
+/** Lets the event loop do all other work. Callers that wait at the same time share one promise. */
 export function turn(): Promise<void> {
   return nextTurn ??= new Promise((resolve) => {
     let left = TURNS;
@@ -158,10 +158,10 @@ export function turn(): Promise<void> {
 }
 
 /**
- * Counts work of code that perhaps never waits for the event loop.
+ * Counts the work of code that may never wait for the event loop.
  *
- * @param us About how long it took, in microseconds.
- * @returns What to wait for before there is more; `undefined` as long as others can wait.
+ * @param us The approximate duration of the work, in microseconds.
+ * @returns A promise to await before more work; `undefined` if no turn is due yet.
  */
 export function spend(us: number): Promise<void> | undefined {
   spentUs += us;
@@ -169,12 +169,11 @@ export function spend(us: number): Promise<void> | undefined {
 }
 
 /**
- * Keeps those who always find something to do, since their peers send without a pause, from keeping
- * all others from being heard: each round of the event loop may be long, and only one in sixty-one
- * asks the system for what else has come.
+ * Keeps connections whose peers send without a pause from starving all others: one turn of the
+ * event loop may be long, and only one in 61 polls the operating system for new input.
  *
- * @param now Milliseconds of `performance.now()`.
- * @returns What to wait for before there is more; `undefined` if it is not long since a turn.
+ * @param now The time of `performance.now()`.
+ * @returns A promise to await before more work; `undefined` if the last turn was recent.
  */
 export function turnIfDue(now: number): Promise<void> | undefined {
   return now - lastTurn < LONGEST_WITHOUT_MS ? undefined : turn();

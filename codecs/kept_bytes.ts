@@ -1,24 +1,24 @@
 /**
- * Takes the bytes in decoded messages out of the buffer that they were received in.
+ * Copies short bytes fields of decoded messages, so that they do not keep the read buffer in memory.
  *
- * protobuf-es leaves fields of bytes where they are: in a read buffer of up to 32 KiB, or in a
- * message of many MiB. Who keeps a few of them, say an id, keeps all of that. So short ones are
- * copied: together with others, for memory of its own costs a value more time than the rest of a
- * small call.
+ * protobuf-es decodes a bytes field to a view of the received buffer: up to 32 KiB, or a message of
+ * many MiB. A program that keeps one short value, such as an id, would keep all of that. So short
+ * values are copied, several into one block of memory: an allocation for each would take more time
+ * than the rest of a small call.
  *
  * @module
  */
 
 import { type DescField, type DescMessage, type Message, ScalarType } from "@bufbuild/protobuf";
 
-/** What a value may keep in memory: so many times its length, and this many bytes beside. */
+/** A value may keep `MULTIPLE` times its length in memory, and `BESIDE` more bytes. */
 const MULTIPLE = 8;
 const BESIDE = 1 << 10;
 
-/** Fewer bytes than these are copied one by one in less time than by a call. */
+/** Fewer bytes than this are copied faster by a loop than by a call of `set()`. */
 const LOOP_BYTES = 32;
 
-/** Memory that values share, of which each may keep all. */
+/** A block of memory that several values share. Each of them keeps all of it. */
 class Slab {
   readonly #size: number;
   #memory = new Uint8Array(0);
@@ -48,7 +48,7 @@ class Slab {
 
 const MEDIUM_BYTES = 1 << 8;
 const LONG_BYTES = 1 << 10;
-/** Values from this length on would hardly share. */
+/** Values of this length or more get memory of their own. */
 const ALONE_BYTES = 1 << 12;
 
 const short = new Slab(0);
@@ -56,10 +56,10 @@ const medium = new Slab(MEDIUM_BYTES);
 const long = new Slab(LONG_BYTES);
 
 /**
- * Bytes that keep at most eight times their length in memory, and 1 KiB.
+ * Returns bytes that keep at most eight times their length and 1 KiB in memory.
  *
- * @param bytes Part of a larger buffer.
- * @returns The same bytes, copied if they would keep more.
+ * @param bytes A view of a larger buffer.
+ * @returns The same bytes, copied if the view would keep more.
  */
 export function ownBytes(bytes: Uint8Array): Uint8Array {
   const { length } = bytes;
@@ -70,30 +70,31 @@ export function ownBytes(bytes: Uint8Array): Uint8Array {
 }
 
 /**
- * Whether bytes may keep the buffer that they are in.
+ * Whether bytes may stay in their buffer.
  *
- * @param length How many they are.
- * @param memory The length of the buffer.
+ * @param length The length of the bytes.
+ * @param memory The length of the buffer, in bytes.
+ * @returns `true` if they need not be copied.
  */
 export function isKept(length: number, memory: number): boolean {
   return memory <= MULTIPLE * length + BESIDE;
 }
 
-/** The fields of one type that can hold bytes, or messages. */
+/** The fields of one message type that can hold bytes or messages. */
 type Plan = readonly PlannedField[];
 
 interface PlannedField {
   readonly name: string;
-  /** The name of the oneof that the field belongs to. */
+  /** The name of the field's oneof, if it is in one. */
   readonly oneof: string | undefined;
   readonly kind: DescField["fieldKind"];
-  /** The plan of the messages in it; `undefined` if it holds bytes. */
+  /** The plan of the field's message type; `undefined` for bytes. */
   readonly plan: Plan | undefined;
 }
 
 const plans = new WeakMap<DescMessage, Plan>();
 
-/** Made once a type, and known before it is complete: types contain themselves. */
+/** Made once for each type, and stored before it is complete: types can contain themselves. */
 function planOf(schema: DescMessage): Plan {
   const known = plans.get(schema);
   if (known) return known;
@@ -107,19 +108,19 @@ function planOf(schema: DescMessage): Plan {
   return plan;
 }
 
-/** Even those without a field of bytes can have unknown ones. */
+/** All messages count, since those without bytes fields can have unknown fields. */
 function holdsMessages({ message, parent }: DescField): boolean {
-  // Most of these are decoded to objects with whatever members, as in JSON.
+  // protobuf-es decodes a Struct to plain JSON, except in a Value.
   const json = message?.typeName === "google.protobuf.Struct" &&
     parent.typeName !== "google.protobuf.Value";
   return message !== undefined && !json;
 }
 
 /**
- * Gives the bytes of decoded messages memory of their own, where they would keep much more.
+ * Makes a function that copies the bytes in decoded messages where they would keep much more.
  *
  * @param schema The type of the messages.
- * @returns What does so with a message that was just decoded. Its fields are replaced.
+ * @returns The function. It takes a message that was just decoded, and replaces its fields.
  */
 export function bytesOwner(schema: DescMessage): (message: Message) => void {
   let plan: Plan | undefined;
@@ -153,7 +154,7 @@ function ownMember<Key extends PropertyKey>(
   plan: Plan | undefined,
 ): void {
   const value = holder[key];
-  // A wrapper around bytes is decoded to just these, one around something else to that.
+  // protobuf-es decodes a BytesValue to its bytes, and other wrapper types to their values.
   if (value instanceof Uint8Array) {
     const own = ownBytes(value);
     if (own !== value) holder[key] = own;

@@ -1,8 +1,8 @@
 /**
- * What a message of protobuf-es will take when it is decoded, counted in its bytes.
+ * Computes the memory that a protobuf-es message will take, from its bytes, before it is decoded.
  *
  * A field of two bytes can become an object of hundreds, so the length of a message says little. The
- * bytes are walked in just the way that protobuf-es reads them, but nothing is made of them.
+ * bytes are read exactly as protobuf-es reads them, but no objects are made.
  *
  * @module
  */
@@ -23,16 +23,17 @@ import {
   UNKNOWN,
 } from "./message_plan.ts";
 
-/** protobuf-es decodes no message that is nested deeper. */
+/** protobuf-es does not decode messages that are nested deeper. */
 const DEEPEST = 100;
-/** The longest that decoding may hold the event loop, in nanoseconds; for so much memory, or less. */
+/** The longest that decoding may hold the event loop, in nanoseconds. */
 const MOST_NS = 60e6;
+/** With a higher limit of memory than this, in bytes, decoding may take longer in proportion. */
 const MOST_NS_BYTES = 80 << 20;
-/** A message up to this length takes little time, whatever text is in it. */
+/** A message of up to this length takes little time, whatever text it contains. */
 const SHORT = 1 << 16;
-/** The number of the key in an entry of a map. */
+/** The field number of the key in a map entry. */
 const KEY = 1;
-/** How many digits the largest index of an array has. */
+/** The number of digits of the largest array index. */
 const INDEX_LONGEST = 10;
 
 const VARINT = 0;
@@ -42,15 +43,15 @@ const START_GROUP = 3;
 const END_GROUP = 4;
 const FIXED32 = 5;
 
-/** What came of fields that are merged when they come again, in nanoseconds. */
+/** The time for fields that are merged when they come again, in nanoseconds. */
 type Merged = Map<FieldPlan, number>;
 
 /**
- * Counts what messages of one type take.
+ * Computes the cost of messages of one type.
  *
- * Whatever is wrong with the bytes is left to the decoder to find: counting ends there, as decoding
- * will. Each method that reads returns the place behind what it has read, and the end of all bytes
- * if there is nothing more to count.
+ * Invalid bytes are left to the decoder to report: counting ends where decoding will end. Each
+ * method that reads returns the position after what it read, or the end of all bytes if there is
+ * nothing more to count.
  */
 export class MessageCost {
   readonly #schema: DescMessage;
@@ -64,7 +65,7 @@ export class MessageCost {
   #views = false;
   #short = false;
 
-  /** @param schema The type. */
+  /** @param schema The message type. */
   constructor(schema: DescMessage) {
     this.#schema = schema;
   }
@@ -75,12 +76,12 @@ export class MessageCost {
   }
 
   /**
-   * Counts what one message takes.
+   * Computes the cost of one message.
    *
-   * @param bytes The message, encoded; or anything else.
-   * @param most Where counting may end.
-   * @returns The bytes of memory that it takes with those it came in; or a number over `most` if it
-   * takes more, and also if decoding it takes longer than a message of that size may.
+   * @param bytes The encoded message. It need not be valid.
+   * @param most The limit in bytes, at which counting may end.
+   * @returns The memory that the message will take, including its encoded bytes, in bytes; a number
+   * above `most` if it takes more, or if decoding it would take too long.
    */
   count(bytes: Uint8Array, most: number): number {
     this.#data = bytes;
@@ -97,9 +98,9 @@ export class MessageCost {
   }
 
   /**
-   * The fields of a message.
+   * Counts the fields of a message.
    *
-   * What its own strings and numbers take is added up apart, which is several times as fast.
+   * Its strings and numbers are added up in local variables, which is several times as fast.
    */
   #message(
     plan: MessagePlan,
@@ -181,7 +182,7 @@ export class MessageCost {
     return at;
   }
 
-  /** One value of a field, or one entry of a map. */
+  /** Counts one value of a field, or one entry of a map. */
   #value(field: FieldPlan, at: number, depth: number, earlier: number): number {
     this.#bytes += field.bytes;
     this.#ns += field.ns;
@@ -226,7 +227,7 @@ export class MessageCost {
     }
   }
 
-  /** How many of a value's bytes are copied: long ones stay where they are, and were counted. */
+  /** How many bytes of a value are copied: long values stay in the buffer, which was counted. */
   #copied(length: number): number {
     return isKept(length, this.#data.buffer.byteLength) ? 0 : length;
   }
@@ -263,7 +264,7 @@ export class MessageCost {
       at += items * size;
     }
     this.#bytes += items * bytes;
-    this.#ns += items * (ns >> 1) + 40; // there are no tags
+    this.#ns += items * (ns >> 1) + 40; // packed items have no tags
     return at;
   }
 
@@ -286,7 +287,7 @@ export class MessageCost {
     return at;
   }
 
-  /** A key that is a string. One of digits is a number to V8. */
+  /** Counts a map key that is a string. If it is all digits, V8 takes it for an array index. */
   #key(field: FieldPlan, at: number, depth: number): number {
     const behind = this.#value(field, at, depth, 0);
     const length = this.#length(at);
@@ -299,8 +300,8 @@ export class MessageCost {
   }
 
   /**
-   * A message that is JSON, or has some in it. If it came before, that is made a message again, and
-   * then JSON again.
+   * Counts a message that is decoded to JSON, or contains JSON. If it came before, protobuf-es
+   * converts that JSON back to a message, merges the two, and converts them to JSON.
    */
   #merge(field: FieldPlan, at: number, depth: number, earlier: number, merged: Merged): number {
     const { list, json } = field;
@@ -318,7 +319,7 @@ export class MessageCost {
     return at;
   }
 
-  /** A field that is not known. */
+  /** Skips an unknown field. */
   #skip(at: number, number: number, type: number, depth: number): number {
     const data = this.#data;
     if (number === 0) return data.length;
@@ -353,7 +354,7 @@ export class MessageCost {
     return data.length;
   }
 
-  /** The rest of a tag whose first byte is known. The place behind it is `#at`. */
+  /** Reads the rest of a tag with this first byte. Sets `#at` to the position after it. */
   #tag(at: number, first: number): number {
     if (first <= 0x7f) {
       this.#at = at;
@@ -374,7 +375,7 @@ export class MessageCost {
     return 0;
   }
 
-  /** A varint of 32 bits. The place behind it is `#at`. */
+  /** Reads a varint of 32 bits. Sets `#at` to the position after it. */
   #uint32(at: number): number {
     const data = this.#data;
     let byte = data[at++]!;
@@ -396,7 +397,7 @@ export class MessageCost {
     return 0;
   }
 
-  /** A length, cut off at the end of all bytes. The place behind it is `#at`. */
+  /** Reads a length, limited to the bytes that are left. Sets `#at` to the position after it. */
   #length(at: number): number {
     const length = this.#uint32(at);
     return Math.min(length, Math.max(0, this.#data.length - this.#at));

@@ -1,5 +1,5 @@
 /**
- * What the parts of a message cost when protobuf-es decodes them: for each type a plan, made once.
+ * What each field of a message type costs when protobuf-es decodes it, worked out once per type.
  *
  * @module
  */
@@ -7,55 +7,56 @@
 import { type DescField, type DescMessage, type DescOneof, ScalarType } from "@bufbuild/protobuf";
 import type { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 
-/** What a part costs. */
+/** The cost of one part of a message. */
 export interface Weight {
-  /** Memory beside the part's bytes, in bytes. */
+  /** Memory in addition to the part's encoded bytes, in bytes. */
   readonly bytes: number;
   /** Time to decode it, in nanoseconds. */
   readonly ns: number;
 }
 
-// Measured with Deno 2.9.6 on a machine of two cores: the growth of V8's heap, and the shortest of
-// several times, in messages of 1 to 4 MiB that are made of one kind of part only.
+// Measured with Deno 2.9.6 on a machine with two cores: the growth of V8's heap, and the shortest of
+// several times, in messages of 1 to 4 MiB that consist of one kind of part.
 
 /** A number. */
 const NUMBER: Weight = { bytes: 0, ns: 8 };
-/** One in a list, which takes 8 bytes, and as much again for growing. */
+/** A number in a list: 8 bytes, and room for the list to grow. */
 const LISTED: Weight = { bytes: 12, ns: 28 };
-/** One with a fraction, or of 32 bits without a sign, may be an object. */
+/** A number with a fraction, or an unsigned 32-bit one: it may be an object on the heap. */
 const DOUBLE: Weight = { bytes: 28, ns: 48 };
-/** A bigint, and its place. */
+/** A bigint, and the reference to it. */
 const LONG: Weight = { bytes: 34, ns: 100 };
 const LONG_STRING: Weight = { bytes: 48, ns: 240 };
-/** Beside its characters. */
+/** A string, in addition to its characters. */
 const STRING: Weight = { bytes: 34, ns: 46 };
-/** A view, beside what it shows: most are copied. */
+/** A `Uint8Array`, in addition to its bytes; most are copied. */
 const BYTES: Weight = { bytes: 124, ns: 400 };
 /** Reading the tag of a field. */
 const TAG_NS = 8;
 /** The first item of a list makes room for 17. */
 export const FIRST: Weight = { bytes: 144, ns: 60 };
-/** The object that a oneof is. */
+/** The object of a oneof. */
 const ONEOF: Weight = { bytes: 40, ns: 20 };
-/** A member that a message does not have from the start: one of a number or a string, or another. */
+/** A property that a new message does not have, of a number or a string. */
 const MEMBER: Weight = { bytes: 48, ns: 15 };
+/** The same, of a message. */
 const MESSAGE_MEMBER: Weight = { bytes: 48, ns: 60 };
-/** An entry of a map, beside its key and its value. */
+/** An entry of a map, in addition to its key and its value. */
 const ENTRY: Weight = { bytes: 56, ns: 250 };
-/** V8 changes its mind about how to store numbers between which there are certain gaps. */
+/** V8 may change how it stores an object's numeric keys if there are gaps between them. */
 export const NUMBERED_NS = 850;
 const NUMBERED_ENTRY: Weight = { bytes: 56, ns: ENTRY.ns + NUMBERED_NS };
-/** A value of a closed enum that the enum does not have. */
+/** A value that a closed enum does not define. */
 export const STRANGE: Weight = { bytes: 260, ns: 900 };
-/** A field that its type does not have, beside its bytes. */
+/** An unknown field, in addition to its bytes. */
 export const UNKNOWN: Weight = { bytes: 170, ns: 350 };
-/** One that is passed over: such a field, or one in a group or an entry. */
+/** A skipped field: an unknown one, or one in a group or a map entry. */
 export const SKIPPED_NS = 50;
-/** A string of more than 32 bytes, or one that is not ASCII, takes the decoder of the platform. */
+/** A string of more than 32 bytes, or one that is not ASCII: `TextDecoder` decodes it. */
 export const TEXT_NS = 350;
 export const ASCII_LONGEST = 32;
 
-/** How protobuf-es reads a value: it goes by the type of the field, and not by that on the wire. */
+/** How protobuf-es reads a value: by the type of the field, not by the type on the wire. */
 export const Read = {
   varint: 0,
   fixed64: 1,
@@ -76,23 +77,23 @@ export interface FieldPlan extends Weight {
   readonly read: Read;
   readonly number: number;
   readonly list: boolean;
-  /** A list of numbers, which may come one by one, or all together. */
+  /** A list of numbers, which may be packed. */
   readonly packable: boolean;
-  /** The type of the messages in it, or of a map's entries. */
+  /** The type of its messages, or of the entries of a map. */
   readonly message: MessagePlan | undefined;
-  /** A google.protobuf.Struct, which is decoded as a message, and then made an object as in JSON. */
+  /** A google.protobuf.Struct, which is decoded as a message and then converted to JSON. */
   readonly json: boolean;
-  /** Coming again, it is merged with what came before, and what is JSON in there is made anew. */
+  /** If it comes again, it is merged with what came before, and its JSON is converted again. */
   readonly merges: boolean;
-  /** The numbers of a closed enum. */
+  /** The numbers that a closed enum defines. */
   readonly known: ReadonlySet<number> | undefined;
 }
 
-/** A type, and what a message of it costs without any fields set. */
+/** A message type, and the cost of a message without any fields set. */
 export interface MessagePlan extends Weight {
-  /** The fields with low numbers, at their numbers. */
+  /** The fields with numbers below `NEAR`; the index is the number. */
   readonly near: (FieldPlan | undefined)[];
-  /** The others. */
+  /** The other fields, by number. */
   readonly far: Map<number, FieldPlan>;
 }
 
@@ -102,10 +103,10 @@ const NEAR = 64;
 const plans = new WeakMap<DescMessage, MessagePlan>();
 
 /**
- * The plan of a type.
+ * The plan of a message type.
  *
  * @param schema The type.
- * @returns Its plan: made once, and known before it is complete, for types contain themselves.
+ * @returns Its plan: made once, and stored before it is complete, since types can contain themselves.
  */
 export function planOf(schema: DescMessage): MessagePlan {
   const known = plans.get(schema);
@@ -139,7 +140,7 @@ function planField(field: DescField): FieldPlan {
       ? planMessage(2, field.message, field)
       : planScalar(2, field.mapKind === "enum" ? ScalarType.INT32 : field.scalar, false);
     const entry = field.mapKey === ScalarType.STRING ? ENTRY : NUMBERED_ENTRY;
-    // A value that is left out is made all the same.
+    // protobuf-es makes a value even for an entry without one.
     const bytes = entry.bytes + value.bytes;
     const ns = entry.ns + value.ns;
     const message: MessagePlan = {
@@ -171,7 +172,7 @@ function planField(field: DescField): FieldPlan {
   return add(value, field.fieldKind === "message" ? MESSAGE_MEMBER : MEMBER);
 }
 
-/** The same in an object like all others of its kind, which V8 then reads faster. */
+/** Adds the cost of the tag, in an object of the same shape for all fields, as V8 reads faster. */
 function alike(plan: FieldPlan): FieldPlan {
   const { number, read, bytes, ns, list, packable, message, json, merges, known } = plan;
   return { number, read, bytes, ns: ns + TAG_NS, list, packable, message, json, merges, known };
@@ -183,7 +184,7 @@ function add(plan: FieldPlan, { bytes, ns }: Weight): FieldPlan {
   return { ...plan, bytes: plan.bytes + bytes, ns: plan.ns + ns };
 }
 
-/** What has been counted already. */
+/** A plan whose memory was already counted. */
 function free(plan: FieldPlan): FieldPlan {
   return { ...plan, bytes: 0 };
 }
@@ -222,7 +223,7 @@ function scalar(type: ScalarType, long: Weight): Weight & { read: Read } {
 }
 
 function planEnum(number: number, values: readonly number[]): FieldPlan {
-  // protobuf-es looks for the value among all of them.
+  // protobuf-es searches the list of all values.
   const ns = NUMBER.ns + values.length;
   return { ...PLAIN, number, read: Read.closedEnum, bytes: 8, ns, known: new Set(values) };
 }
@@ -247,7 +248,7 @@ function isJson({ message, parent }: DescField): boolean {
     parent.typeName !== "google.protobuf.Value";
 }
 
-/** Whether messages of a type have JSON in them that is theirs alone. */
+/** Whether singular fields of a message type, at any depth, are decoded to JSON. */
 function holdsJson(message: DescMessage, seen: Set<DescMessage>): boolean {
   if (seen.has(message)) return false;
   seen.add(message);
@@ -258,15 +259,15 @@ function holdsJson(message: DescMessage, seen: Set<DescMessage>): boolean {
 
 const IMPLICIT: FeatureSet_FieldPresence.IMPLICIT = 2;
 
-/** Whether a message has the member from the start. */
+/** Whether a new message has a property for the field. */
 function implicit({ presence, fieldKind }: DescField): boolean {
   return presence === IMPLICIT && fieldKind !== "message";
 }
 
-/** With more members, an object is a hash table. */
+/** With more properties, V8 stores an object as a hash table. */
 const MOST_MEMBERS = 12;
 
-/** What a message without any fields set costs in a list. */
+/** The cost of a message in a list, without any fields set. */
 function weightOf({ members }: DescMessage): Weight {
   let own = 0;
   let bytes = 0;
@@ -280,7 +281,7 @@ function weightOf({ members }: DescMessage): Weight {
       ns += made.ns;
     }
   }
-  // With room for three members at a time. What has members in a prototype takes 66 at least.
+  // V8 makes room for three properties at a time. With properties in a prototype, it is at least 66.
   if (own <= MOST_MEMBERS) bytes += Math.max(66, 58 + 24 * Math.ceil(own / 3));
   else {
     bytes += 98 + 24 * 2 ** Math.ceil(Math.log2(1.5 * (own + 1)));
@@ -289,7 +290,7 @@ function weightOf({ members }: DescMessage): Weight {
   return { bytes, ns };
 }
 
-/** What a member costs in a new message; `undefined` if it is not there. */
+/** The cost of a property in a new message; `undefined` if a new message does not have it. */
 function weightOfMember(member: DescField | DescOneof): Weight | undefined {
   if (member.kind === "oneof") return { bytes: 32, ns: 85 };
   if (member.fieldKind === "list") return { bytes: 32, ns: 70 };

@@ -1,5 +1,5 @@
 /**
- * Opens connections.
+ * Opens client connections, with a timeout, and with retries until the server listens.
  *
  * @module
  */
@@ -12,16 +12,16 @@ import { checkTime, type Timers } from "../async/timer.ts";
 
 /** How to wait while connecting. */
 export interface DialOptions {
-  /** Gives up when it is aborted. */
+  /** Aborts the attempt. */
   readonly signal?: AbortSignal | undefined;
-  /** Gives up after so many milliseconds. */
+  /** How long to try, in milliseconds. There is no limit by default. */
   readonly connectTimeoutMs?: number | undefined;
-  /** Keeps trying while the socket is missing or refuses. */
+  /** Tries again while the socket does not exist or refuses connections. `false` by default. */
   readonly waitForReady?: boolean | undefined;
 }
 
 /**
- * A way to connect of one's own: through a proxy, a handshake, TLS, or a descriptor.
+ * A custom way to connect: through a proxy, a handshake, TLS or an inherited file descriptor.
  *
  * @category Client
  * @example Connect through something else
@@ -42,25 +42,26 @@ export interface DialOptions {
  */
 export interface Dialer {
   /**
-   * Opens a connection. Called again when another one is needed, never while a call is under way.
+   * Opens a connection. Called again when another one is needed, but never while an earlier
+   * `dial()` is still pending.
    *
    * A rejection fails the calls that wait for the connection: with its own code if it is an
-   * `RpcError`, else with `UNAVAILABLE`. With `waitForReady`, an `RpcError` of `UNAVAILABLE` and
-   * Deno's `NotFound`, `ConnectionRefused`, `ConnectionReset` and `WouldBlock` only mean: not yet.
+   * `RpcError`, otherwise with `UNAVAILABLE`. With `waitForReady`, an `RpcError` with `UNAVAILABLE`
+   * and Deno's `NotFound`, `ConnectionRefused`, `ConnectionReset` and `WouldBlock` are retried.
    *
-   * @param signal Aborted when nobody wants the connection any more. One that is opened all the
-   * same is closed.
-   * @returns The connection. It belongs to the client from now on.
+   * @param signal Aborted when the connection is no longer needed. If `dial()` opens one anyway,
+   * the client closes it.
+   * @returns The connection. The client owns it from then on.
    */
   dial(signal: AbortSignal): Promise<ByteConnection>;
-  /** What to call the server in messages, and as the client's `address`. `"a dialer"` by default. */
+  /** The server's name in errors, and the client's `address`. `"a dialer"` by default. */
   readonly name?: string | undefined;
 }
 
 /**
- * Whether this is a dialer, and not an address.
+ * Whether a value is a dialer, and not an address.
  *
- * @param value Either.
+ * @param value A dialer or an address.
  * @returns `true` if it has a function `dial`.
  */
 export function isDialer(value: unknown): value is Dialer {
@@ -72,16 +73,18 @@ const FIRST_RETRY_MS = 5;
 const LONGEST_RETRY_MS = 250;
 
 /**
- * Opens a connection.
+ * Opens a connection, and tries again as the options say.
  *
- * @param dialer How.
+ * @param dialer How to connect.
  * @param options How long to try.
- * @param timers Those of the client.
+ * @param timers The timers of the client.
  * @returns The connection.
- * @throws {RpcError} With `UNAVAILABLE` if there is nobody, `PERMISSION_DENIED` if the system
- * does not allow it, `DEADLINE_EXCEEDED` or `CANCELLED` if it was given up.
- * @throws {Deno.errors.NotCapable} If Deno does not allow it.
- * @throws {TypeError} If the dialer returns something else than a connection.
+ * @throws {RpcError} With `UNAVAILABLE` if no server listens, `PERMISSION_DENIED` if the operating
+ * system denies access, `DEADLINE_EXCEEDED` after the timeout, and `CANCELLED` if the signal is
+ * aborted.
+ * @throws {Deno.errors.NotCapable} If Deno was not given the permission.
+ * @throws {RangeError} If the timeout is not a number.
+ * @throws {TypeError} If the dialer returns something other than a connection.
  */
 export async function dial(
   dialer: Dialer,
@@ -132,12 +135,12 @@ export async function dial(
 /**
  * Opens a connection to an address, once.
  *
- * @param address Where to.
- * @param signal Gives up when it is aborted, where Deno can.
+ * @param address The server's address.
+ * @param signal Aborts the attempt. It has an effect on TCP only.
  * @returns The connection.
  */
 export async function open(address: ParsedAddress, signal: AbortSignal): Promise<ByteConnection> {
-  // These two take no signal. Without its flag, Deno ends the process at a use of vsock.
+  // Deno takes no signal for these two. Without `--unstable-vsock`, it exits when vsock is used.
   if (address.transport === "unix") return await Deno.connect(address);
   if (address.transport === "vsock") return await Deno.connect(address);
   const conn = await Deno.connect({ ...address, signal });
@@ -145,7 +148,7 @@ export async function open(address: ParsedAddress, signal: AbortSignal): Promise
   return conn;
 }
 
-/** Leaves an attempt when it is aborted, and closes what comes of it. */
+/** Makes one attempt. If it is aborted, a connection that still comes is closed. */
 async function untilAborted(dialer: Dialer, signal: AbortSignal): Promise<unknown> {
   const { promise: aborted, reject } = Promise.withResolvers<never>();
   const leave = () => reject(signal.reason);
@@ -167,7 +170,7 @@ function isTransient(error: unknown): boolean {
     error instanceof RpcError && error.code === Code.UNAVAILABLE;
 }
 
-/** More clients wait to be accepted than the system lets wait: the server is there. */
+/** The server's backlog is full: it listens, but more clients wait than the system allows. */
 function isBusy(error: unknown): boolean {
   return error instanceof Deno.errors.WouldBlock;
 }

@@ -1,5 +1,5 @@
 /**
- * Where a server listens.
+ * Opens the listener of a server, and accepts its connections.
  *
  * @module
  */
@@ -14,15 +14,15 @@ import {
   type UnixListener,
 } from "./unix_listener.ts";
 
-/** How long to wait when the system has no more files to open, or the like. */
+/** The pause after a failed accept, such as one without file descriptors left, in milliseconds. */
 const ACCEPT_RETRY_MS = 100;
 
 /**
- * The connections that come in, until there are no more or the server stops.
+ * Accepts connections until the listener is closed or the server stops.
  *
- * @param listener Where from.
+ * @param listener The listener.
  * @param stopping Aborted when the server stops.
- * @param onError Hears of failures to accept a connection. They pass.
+ * @param onError Called when a connection cannot be accepted. The next one is accepted all the same.
  * @returns The connections.
  */
 export async function* accepted(
@@ -57,14 +57,14 @@ function isClosed(error: unknown): boolean {
   return error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted;
 }
 
-/** Whether only this one client has gone away before it was accepted. */
+/** Whether one client went away before it was accepted. */
 function isGone(error: unknown): boolean {
   return error instanceof Deno.errors.NotConnected ||
     error instanceof Deno.errors.ConnectionReset ||
     error instanceof Deno.errors.ConnectionAborted;
 }
 
-/** An iterable that cannot be closed is left alone with what it waits for. */
+/** Ends at the abort, even if `next()` of the iterable stays pending for ever. */
 async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal) {
   const stopped = new Promise<void>((resolve) =>
     signal.addEventListener("abort", () => resolve(), { once: true })
@@ -82,14 +82,14 @@ async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal) {
 }
 
 /**
- * Starts to listen, at once if that is possible.
+ * Starts to listen, synchronously if that is possible.
  *
- * @param address Where.
+ * @param address The address to listen on.
  * @param mode The permission bits of a unix socket.
- * @returns The listener; `undefined` if it takes a moment to find out whether another server is at
- * a path, which {@linkcode listenLater} does.
- * @throws {Deno.errors.AddrInUse} If something is in the way.
- * @throws {Deno.errors.NotCapable} If Deno does not allow it.
+ * @returns The listener; `undefined` if {@linkcode listenLater} has to find out whether another
+ * server uses the path.
+ * @throws {Deno.errors.AddrInUse} If the address is in use.
+ * @throws {Deno.errors.NotCapable} If Deno was not given the permission.
  */
 export function listen(
   address: ParsedAddress,
@@ -106,13 +106,13 @@ export function listen(
 }
 
 /**
- * Listens on a path where there is a socket already, if nobody listens on that.
+ * Listens on a path where a socket exists already, unless a server listens on that socket.
  *
  * @param address The path.
  * @param mode The permission bits.
- * @param signal Gives up when it is aborted.
+ * @param signal Aborts the attempt.
  * @returns The listener.
- * @throws {Deno.errors.AddrInUse} If somebody does.
+ * @throws {Deno.errors.AddrInUse} If another server uses the path.
  */
 export async function listenLater(
   address: Required<UnixAddress>,

@@ -1,5 +1,5 @@
 /**
- * Connects again: after a connection is lost, or when one is used up.
+ * Reconnects with exponential backoff: after a connection is lost, or has used all its stream ids.
  *
  * @module
  */
@@ -10,21 +10,21 @@ import { abort } from "../async/signals.ts";
 import type { Timers } from "../async/timer.ts";
 
 /**
- * How to connect again.
+ * The delays between attempts to reconnect.
  *
  * @category Client
  */
 export interface ReconnectOptions {
-  /** What to wait before the second attempt in a row, in milliseconds. 20 by default. */
+  /** The delay before the second attempt in a row, in milliseconds. 20 by default. */
   initialDelayMs?: number | undefined;
   /**
-   * What to wait at most, in milliseconds. 2,000 by default. The delay doubles from attempt to
-   * attempt; of each, between half and all is waited, at random.
+   * The longest delay, in milliseconds. 2,000 by default. The delay doubles with each attempt; the
+   * time that is waited is random, between half of it and all of it.
    */
   maxDelayMs?: number | undefined;
 }
 
-/** Attempts to connect, one at a time, with a pause before each but the first. */
+/** Attempts to connect, one at a time, with a pause before each except the first. */
 export class Reconnect {
   readonly #dial: (signal: AbortSignal) => Promise<ByteConnection>;
   readonly #delays: BackoffOptions;
@@ -35,9 +35,9 @@ export class Reconnect {
 
   /**
    * @param dial Makes one attempt.
-   * @param options How long to wait.
-   * @param timers Those of the client.
-   * @throws {RangeError} If a delay is negative, or no number.
+   * @param options The delays.
+   * @param timers The timers of the client.
+   * @throws {RangeError} If a delay is negative, or not a number.
    */
   constructor(
     dial: (signal: AbortSignal) => Promise<ByteConnection>,
@@ -50,15 +50,15 @@ export class Reconnect {
     this.#timers = timers;
   }
 
-  /** There is a connection. */
+  /** Notes that an attempt succeeded. */
   connected(): void {
     this.#connectedAt = performance.now();
   }
 
   /** Makes one attempt, after the pause that is due. */
   async attempt(): Promise<ByteConnection> {
-    // A connection that was lost soon after it was made counts as a failure, or a server that
-    // accepts and dies would be called without a pause.
+    // A connection that is lost soon after it was made counts as a failure. Otherwise a server that
+    // accepts connections and crashes would be dialled without a pause.
     const lasted = performance.now() - this.#connectedAt;
     if (lasted > this.#delays.maxDelayMs && this.#connectedAt !== -Infinity) this.#failures = 0;
     if (this.#failures > 0) {
@@ -69,7 +69,7 @@ export class Reconnect {
     return await this.#dial(this.#closing.signal);
   }
 
-  /** Gives up for good. */
+  /** Stops for good, and aborts an attempt or pause that is pending. */
   close(): void {
     abort(this.#closing, undefined);
   }

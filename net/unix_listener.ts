@@ -1,12 +1,13 @@
 /**
- * Listens on a unix socket that belongs to one server, and has its mode from its first moment on.
+ * Listens on a unix socket: one server per path, with the right mode from the start.
  *
- * The socket is made in a folder that only this user may enter, gets its mode there, and is moved
- * into place when it is complete: as a further name for the same socket, which fails where something
- * is already. So nothing of the process changes, as its umask would, and nobody's socket is replaced.
+ * The socket is made in a folder that only this user may enter, and gets its mode there. A hard link
+ * then puts it at its path, which fails if something exists there. So the umask of the process is
+ * not changed, and the socket of another server is not replaced.
  *
- * Servers that start on one path at the same time take turns: each holds a lock on the folder of the
- * socket while it looks and moves. The system gives it back when the process ends, however that is.
+ * Servers that start on one path at the same time take turns: each locks the folder of the socket
+ * while it checks the path and makes the link. The system releases the lock when the process ends,
+ * however it ends.
  *
  * @module
  */
@@ -14,18 +15,19 @@
 import { PATH_BYTES, UNFINISHED } from "../address.ts";
 
 /**
- * The permission bits of a socket: a number, or whatever the process's umask leaves.
+ * The permission bits of a unix socket: a number, or `"umask"` for those that the process's umask
+ * leaves.
  *
  * @category Server
  */
 export type SocketMode = number | "umask";
 
-/** How long another server may take to start on the same path, in milliseconds. */
+/** How long to wait for another server that starts on the same path, in milliseconds. */
 const LONGEST_LOCK_MS = 5_000;
 /** How often the lock is tried, in milliseconds. */
 const LOCK_RETRY_MS = 5;
 
-/** A listener whose socket is where it was asked for. */
+/** A listener on a path of the file system. */
 export class UnixListener implements AsyncIterable<Deno.UnixConn> {
   readonly addr: Deno.UnixAddr;
   readonly #listener: Deno.UnixListener;
@@ -43,43 +45,43 @@ export class UnixListener implements AsyncIterable<Deno.UnixConn> {
     return this.#listener.accept();
   }
 
-  /** Stops listening, and removes the socket, if it is still there and its own. */
+  /** Stops listening, and removes the socket if the one at the path is still its own. */
   close(): void {
     const { path } = this.addr;
     try {
-      // As long as it listens, nothing else can have its inode.
+      // While this server listens, no other file can have the inode of its socket.
       if (lookAt(path)?.inode === this.#inode) Deno.removeSync(path);
     } catch {
-      // It is not this server's any more.
+      // The path no longer belongs to this server.
     }
     this.#listener.close();
   }
 
-  /** Lets the listener keep the process alive. */
+  /** Keeps the process alive while the server listens, which is the default. */
   ref(): void {
     this.#listener.ref();
   }
 
-  /** Lets the process end. */
+  /** Lets the process exit while the server listens. */
   unref(): void {
     this.#listener.unref();
   }
 
-  /** The connections that come in. */
+  /** Accepts connections until the listener is closed. */
   [Symbol.asyncIterator](): AsyncIterableIterator<Deno.UnixConn> {
     return this.#listener[Symbol.asyncIterator]();
   }
 }
 
 /**
- * Listens at once, if nothing is in the way.
+ * Listens synchronously, if nothing exists at the path.
  *
  * @param path The path.
  * @param mode The permission bits.
- * @returns The listener; `undefined` if a socket is there, or another server is just starting, so
- * that {@linkcode listenUnixLater} has to find out.
- * @throws {Deno.errors.AddrInUse} If something is there that is no socket.
- * @throws {RangeError} If the mode is none.
+ * @returns The listener; `undefined` if a socket exists there, or another server is just starting:
+ * then {@linkcode listenUnixLater} has to find out.
+ * @throws {Deno.errors.AddrInUse} If a file exists there that is not a socket.
+ * @throws {RangeError} If the mode is not valid, or the path is too long.
  */
 export function listenUnix(path: string, mode: SocketMode): UnixListener | undefined {
   check(path, mode);
@@ -90,13 +92,15 @@ export function listenUnix(path: string, mode: SocketMode): UnixListener | undef
 }
 
 /**
- * Listens where a socket is already, if nobody listens on that.
+ * Listens on a path where a socket exists already, unless a server listens on that socket.
  *
  * @param path The path.
  * @param mode The permission bits.
- * @param signal Gives up when it is aborted.
+ * @param signal Aborts the attempt.
  * @returns The listener.
- * @throws {Deno.errors.AddrInUse} If another server is there.
+ * @throws {Deno.errors.AddrInUse} If another server uses the path, or a file exists there that is
+ * not a socket.
+ * @throws {RangeError} If the mode is not valid, or the path is too long.
  */
 export async function listenUnixLater(
   path: string,
@@ -120,15 +124,15 @@ export async function listenUnixLater(
 
 const ALL = { recursive: true };
 
-/** How often to try again when a server that ends has removed what is being made. */
+/** How many attempts to make if a closing server removes the socket before it is linked. */
 const TRIES = 3;
 
-/** Makes the socket; `undefined` if something is there. Whoever calls holds the lock. */
+/** Makes the socket; returns `undefined` if something exists at the path. The caller has the lock. */
 function create(path: string, mode: SocketMode): UnixListener | undefined {
   const made = path + UNFINISHED;
   const folder = folderOf(made);
   for (let attempt = 1;; attempt++) {
-    remove(folder, ALL); // of a server that died while it started
+    remove(folder, ALL); // left by a server that died while it started
     Deno.mkdirSync(folder, { mode: 0o700 });
     let listener: Deno.UnixListener | undefined;
     try {
@@ -139,7 +143,8 @@ function create(path: string, mode: SocketMode): UnixListener | undefined {
     } catch (error) {
       listener?.close();
       if (error instanceof Deno.errors.AlreadyExists) return undefined;
-      // A server that is closed removes what has the name under which it was made.
+      // Closing another server's listener removes the file at the path where its socket was made,
+      // which is this one.
       if (!(error instanceof Deno.errors.NotFound) || attempt === TRIES) throw error;
     } finally {
       remove(folder, ALL);
@@ -157,13 +162,15 @@ function remove(path: string, options?: Deno.RemoveOptions): void {
 
 async function lock(folder: Deno.FsFile, signal: AbortSignal | undefined): Promise<void> {
   for (const end = performance.now() + LONGEST_LOCK_MS; !folder.tryLockSync(true);) {
-    if (performance.now() > end) throw inUse("its folder is locked, as if a server were starting");
+    if (performance.now() > end) {
+      throw inUse("its folder is locked: another server may be starting");
+    }
     await new Promise((resolve) => setTimeout(resolve, LOCK_RETRY_MS));
     signal?.throwIfAborted();
   }
 }
 
-/** How often a socket is tried whose server goes away at that very moment. */
+/** How many attempts to make at a socket whose server closes at the same moment. */
 const MOST_LOOKS = 10;
 
 /** Whether a server listens on a socket. */
@@ -173,12 +180,12 @@ async function isAlive(path: string): Promise<boolean> {
       (await Deno.connect({ transport: "unix", path })).close();
       return true;
     } catch (error) {
-      // More clients wait to be accepted than may.
+      // Its backlog is full, so a server listens.
       if (error instanceof Deno.errors.WouldBlock) return true;
       const gone = error instanceof Deno.errors.ConnectionRefused ||
         error instanceof Deno.errors.NotFound;
       if (gone) return false;
-      // It was closed with this connection in its queue. What is there now may be another one.
+      // The server closed with this connection in its backlog. Another one may listen now.
       if (!(error instanceof Deno.errors.ConnectionReset)) throw error;
     }
   }
@@ -190,13 +197,13 @@ function lookAt(path: string): { readonly inode: string; readonly identity: stri
   try {
     const { isSocket, dev, ino, ctime } = Deno.lstatSync(path);
     const inode = `${dev}:${ino}`;
-    // A new socket may get the inode of one that is gone, but not at the same time.
+    // A new socket may reuse the inode of a removed one, but it has another ctime.
     if (isSocket) return { inode, identity: `${inode}:${ctime?.getTime()}` };
   } catch (error) {
     if (error instanceof Deno.errors.NotFound) return undefined;
     throw error;
   }
-  throw inUse("there is a file in the way that is no socket");
+  throw inUse("there is a file that is not a socket");
 }
 
 function folderOf(path: string): string {
@@ -211,9 +218,9 @@ function check(path: string, mode: SocketMode): void {
   const { length } = new TextEncoder().encode(path);
   if (length > PATH_BYTES - UNFINISHED.length) {
     throw new RangeError(
-      `its path has ${length} bytes, and a server's socket has ${
+      `its path has ${length} bytes, more than the ${
         PATH_BYTES - UNFINISHED.length
-      } at most`,
+      } that a server's socket may have`,
     );
   }
 }

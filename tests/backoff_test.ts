@@ -48,11 +48,11 @@ Deno.test("checkBackoff() refuses what is no delay, by name and by use", () => {
   for (const delay of [-1, NaN, "a", undefined]) {
     throws(() => checkBackoff("retry", { initialDelayMs: 1, maxDelayMs: delay as number }), {
       name: "RangeError",
-      message: `Cannot retry with maxDelayMs of ${delay}`,
+      message: `Cannot retry with maxDelayMs of ${delay}: it must be zero or more`,
     });
     throws(() => checkBackoff("reconnect", { initialDelayMs: delay as number, maxDelayMs: 1 }), {
       name: "RangeError",
-      message: `Cannot reconnect with initialDelayMs of ${delay}`,
+      message: `Cannot reconnect with initialDelayMs of ${delay}: it must be zero or more`,
     });
   }
 });

@@ -131,7 +131,7 @@ Deno.test("dial() refuses options that make no sense", async () => {
   await rejects(bench.dial({ connectTimeoutMs: NaN }), RangeError);
   await rejects(bench.dial({ signal: {} as AbortSignal }), {
     name: "TypeError",
-    message: "Cannot use what was given as a signal: it is not an AbortSignal",
+    message: "Cannot use the signal: it is not an AbortSignal",
   });
   deepEqual(bench.dialled, []);
 });

@@ -86,7 +86,7 @@ Deno.test("serve() refuses an ordinary file in the way at once, and keeps it", (
   throws(() => serve({ path: socket.path }, routes), {
     name: "AddrInUse",
     message: `Cannot listen on unix:${socket.path}: ` +
-      "there is a file in the way that is no socket",
+      "there is a file that is not a socket",
   });
   equal(Deno.readTextFileSync(socket.path), "precious");
 });

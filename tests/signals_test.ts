@@ -94,7 +94,7 @@ Deno.test("checkSignal() takes a signal or none, and nothing else", () => {
   for (const other of [new AbortController(), null, {}, "signal", { aborted: false }]) {
     throws(() => checkSignal(other), {
       name: "TypeError",
-      message: "Cannot use what was given as a signal: it is not an AbortSignal",
+      message: "Cannot use the signal: it is not an AbortSignal",
     });
   }
 });

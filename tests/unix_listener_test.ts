@@ -175,7 +175,7 @@ Deno.test("a path that has no room for what a server adds is refused, in bytes",
   throws(() => serve({ path: `${socket.folder}/${name}` }, () => {}), {
     name: "RangeError",
     message: new RegExp(
-      `its path has ${most + 1} bytes, and a server's socket has ${most} at most`,
+      `its path has ${most + 1} bytes, more than the ${most} that a server's socket may have`,
     ),
   });
 });

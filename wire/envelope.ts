@@ -1,5 +1,5 @@
 /**
- * The protobuf messages that wrap every call, encoded and decoded by hand:
+ * The messages Request and Response that wrap every call, encoded and decoded by hand:
  *
  *     Request  { string service=1; string method=2; bytes payload=3; int64 timeout_nano=4; repeated KeyValue metadata=5 }
  *     Response { google.rpc.Status status=1; bytes payload=2 }
@@ -22,7 +22,7 @@ export interface Request {
   method: string;
   /** The request message, encoded. */
   payload: Uint8Array;
-  /** What is left until the deadline, in nanoseconds. Zero means there is none. */
+  /** The time left until the deadline, in nanoseconds. Zero means no deadline. */
   timeoutNano: bigint;
   /** The metadata, if there is any. */
   metadata: Metadata | undefined;
@@ -30,24 +30,24 @@ export interface Request {
 
 /** The message that ends a call. */
 export interface Response {
-  /** How the call ended. `undefined` means well, as does a status of code zero. */
+  /** How the call ended. `undefined` means success, as does code zero. */
   status: Status | undefined;
   /** The response message, encoded. */
   payload: Uint8Array;
 }
 
-/** A Response as it came. */
+/** A decoded Response. */
 export interface DecodedResponse extends Response {
-  /** How the call ended. The details are in memory of their own. */
+  /** How the call ended. The details are copies, not views of the received bytes. */
   status: (Status & { readonly details: readonly StatusDetail[] }) | undefined;
 }
 
 /** A pair takes at least two bytes on the wire, and ten times as much in memory. */
 const MOST_PAIRS = 10_000;
-/** A detail takes at least two bytes, and one with a few bytes in it some hundred in memory. */
+/** A detail takes at least two bytes on the wire, and about a hundred in memory. */
 const MOST_DETAILS = 1_000;
 
-/** The field numbers, shifted and joined with their wire types. */
+/** The tags: field numbers, shifted, with their wire types. */
 const Tag = {
   service: 0x0a,
   method: 0x12,
@@ -80,9 +80,9 @@ export function encodeMethod(service: string, method: string): Uint8Array {
   return collect(writer);
 }
 
-/** A Request whose method is encoded already. */
+/** A Request whose service and method are already encoded. */
 export interface EncodableRequest extends Omit<Request, "service" | "method"> {
-  /** What {@linkcode encodeMethod} made. */
+  /** The result of {@linkcode encodeMethod}. */
   method: Uint8Array;
 }
 
@@ -99,7 +99,7 @@ function optionsLength({ timeoutNano, metadata }: EncodableRequest): number {
   return length;
 }
 
-/** Writes a Request. The payload comes last, so that nothing stands behind one that is long. */
+/** Writes a Request. The payload comes last, so that no field follows a long one. */
 export function writeRequest(writer: Writer, request: EncodableRequest): void {
   const { method, payload, timeoutNano, metadata } = request;
   writer.reserve(method.length + optionsLength(request));
@@ -177,7 +177,7 @@ export function encodeResponse(response: Response): Uint8Array {
   return collect(writer);
 }
 
-/** All that a writer has, in memory of its own; the writer's goes back. */
+/** Copies all bytes of a writer, and returns its buffers to their pool. */
 function collect(writer: Writer): Uint8Array {
   const chunks = writer.take();
   const bytes = concat(chunks);
@@ -186,13 +186,13 @@ function collect(writer: Writer): Uint8Array {
 }
 
 /**
- * Reads a Request. Fields may come in any order; of a field that comes twice the last counts;
- * unknown ones are passed over.
+ * Decodes a Request. Fields may come in any order; if a field comes twice, the last one counts;
+ * unknown fields are skipped.
  *
- * @param data The message, encoded.
- * @returns Its fields. `payload` is a part of `data`.
- * @throws {RpcError} With `INVALID_ARGUMENT` if the bytes are no such message, and with
- * `RESOURCE_EXHAUSTED` if it has too many fields.
+ * @param data The encoded message.
+ * @returns Its fields. `payload` is a view of `data`.
+ * @throws {RpcError} With `INVALID_ARGUMENT` if the bytes are not a valid Request, and with
+ * `RESOURCE_EXHAUSTED` if it has too many fields or metadata pairs.
  */
 export function decodeRequest(data: Uint8Array): Request {
   const reader = new Reader(data);
@@ -221,12 +221,12 @@ export function decodeRequest(data: Uint8Array): Request {
 }
 
 /**
- * Reads a Response, as tolerantly as {@linkcode decodeRequest}.
+ * Decodes a Response, by the same rules as {@linkcode decodeRequest}.
  *
- * @param data The message, encoded.
- * @returns Its fields. `payload` is a part of `data`.
- * @throws {RpcError} With `INVALID_ARGUMENT` if the bytes are no such message, and with
- * `RESOURCE_EXHAUSTED` if it has too many fields or details.
+ * @param data The encoded message.
+ * @returns Its fields. `payload` is a view of `data`.
+ * @throws {RpcError} With `INVALID_ARGUMENT` if the bytes are not a valid Response, and with
+ * `RESOURCE_EXHAUSTED` if it has too many fields or status details.
  */
 export function decodeResponse(data: Uint8Array): DecodedResponse {
   const reader = new Reader(data);
@@ -236,7 +236,7 @@ export function decodeResponse(data: Uint8Array): DecodedResponse {
     const tag = reader.tag();
     if (tag === Tag.responsePayload) payload = reader.bytes();
     else if (tag === Tag.status) {
-      // A message field that comes twice is merged: that is protobuf's rule.
+      // Protobuf's rule: if a message field comes twice, the two are merged.
       status ??= { code: 0, message: "", details: [] };
       readStatus(reader.nested(), status);
     } else reader.skip(tag);
@@ -267,7 +267,7 @@ function readDetail(reader: Reader): StatusDetail {
   while (reader.more()) {
     const tag = reader.tag();
     if (tag === Tag.typeUrl) detail.typeUrl = reader.string();
-    // An error may be kept for long; the buffer around its details should not be.
+    // Copied: an error may be kept for long, and must not keep the whole read buffer.
     else if (tag === Tag.detailValue) detail.value = reader.bytes().slice();
     else reader.skip(tag);
   }

@@ -8,10 +8,10 @@ import { Code, RpcError } from "../status.ts";
 
 const LENGTH_DELIMITED = 2;
 
-// Without `fatal`, text that is not UTF-8 would come out changed. A byte order mark is text.
+// Without `fatal`, invalid UTF-8 would be replaced silently. A byte order mark is part of the text.
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
-/** Reading one takes time, be it only passed over, and 4 MiB have room for forty times as many. */
+/** Reading a field takes time, even if it is skipped, and 4 MiB have room for 40 times as many. */
 const MOST_FIELDS = 50_000;
 
 /** Reads the fields of one message. */
@@ -34,10 +34,10 @@ export class Reader {
   }
 
   /**
-   * The tag of the next field.
+   * Reads the tag of the next field.
    *
-   * @throws {RpcError} With `INVALID_ARGUMENT` if there is none, and with `RESOURCE_EXHAUSTED` if
-   * more fields were read than any message needs, with those of the messages in it.
+   * @throws {RpcError} With `INVALID_ARGUMENT` if it is not valid, and with `RESOURCE_EXHAUSTED` if
+   * the outermost message has too many fields, including those of nested messages.
    */
   tag(): number {
     if (++this.#outermost.#fields > MOST_FIELDS) throw tooMany(MOST_FIELDS, "fields");
@@ -74,7 +74,7 @@ export class Reader {
     return decodeUtf8(this.#data, start, end);
   }
 
-  /** A string that is likely to come again. */
+  /** Reads a string that is likely to come again, such as the name of a method. */
   name(): string {
     const end = this.#lengthDelimited();
     const start = this.#at;
@@ -89,9 +89,9 @@ export class Reader {
     return new Reader(this.#data, start, end, this.#outermost);
   }
 
-  /** Passes over a field that is not known. */
+  /** Skips an unknown field. */
   skip(tag: number): void {
-    // Groups nest; how deeply is the sender's choice, so they are counted, not recursed into.
+    // The sender chooses how deeply groups nest, so they are kept on a stack of their own.
     const groups: number[] = [];
     for (;;) {
       const field = tag >>> 3;
@@ -125,7 +125,7 @@ export class Reader {
     return this.#data[this.#at++]!;
   }
 
-  /** The low 32 bits of a varint. */
+  /** Reads the low 32 bits of a varint. */
   #varint32(): number {
     let byte = this.#byte();
     if (byte < 0x80) return byte;
@@ -139,7 +139,7 @@ export class Reader {
   }
 }
 
-/** A string that has come before, with its bytes. */
+/** A string that was decoded before, with its bytes. */
 interface Recalled {
   readonly bytes: Uint8Array;
   readonly text: string;
@@ -149,8 +149,9 @@ const LONGEST_NAME = 128;
 const recalled: (Recalled | undefined)[] = new Array(256).fill(undefined);
 
 /**
- * Decodes a name. Those of services and methods come with every call, and making a string anew
- * costs several times as much as finding one by its bytes: 14 % of a busy server's time.
+ * Decodes a name, from a cache if it is there. Names of services and methods come with every call,
+ * and decoding one costs several times as much as finding it by its bytes: 14 % of a busy server's
+ * time.
  */
 function recall(data: Uint8Array, start: number, end: number): string {
   if (end - start > LONGEST_NAME) return decodeUtf8(data, start, end);
@@ -172,7 +173,7 @@ function isAt(bytes: Uint8Array, data: Uint8Array, start: number, end: number): 
 
 function decodeUtf8(data: Uint8Array, start: number, end: number): string {
   let text = "";
-  // Names are short and ASCII; calling the decoder costs more than they do.
+  // Most names are short and ASCII; for them, this loop is faster than a call of the decoder.
   if (end - start <= 64) {
     let at = start;
     for (; at < end; at++) {
@@ -190,9 +191,9 @@ function decodeUtf8(data: Uint8Array, start: number, end: number): string {
 }
 
 /**
- * What is wrong with bytes that are no message.
+ * The error for bytes that are not a valid message.
  *
- * @param what In words.
+ * @param what What is wrong with them.
  * @returns An error with `INVALID_ARGUMENT`.
  */
 export function malformed(what: string): RpcError {
@@ -200,10 +201,10 @@ export function malformed(what: string): RpcError {
 }
 
 /**
- * What is wrong with a message that is made of too much.
+ * The error for a message with too many parts.
  *
- * @param most How much is allowed.
- * @param what Of what, in words.
+ * @param most How many are allowed. No option changes this.
+ * @param what The parts, in the plural.
  * @returns An error with `RESOURCE_EXHAUSTED`.
  */
 export function tooMany(most: number, what: string): RpcError {

@@ -1,19 +1,19 @@
 /**
- * Collects bytes to be sent: small things are written in place, large ones are taken as they are.
+ * Collects bytes to send: short values are copied into a buffer, long ones are sent by reference.
  *
  * @module
  */
 
-/** What a writer starts with: enough for what a few calls send. */
+/** The size of a writer's first buffer: enough for a few calls. */
 const SMALL_BYTES = 1 << 12;
-/** What one that had more to write last time starts with, and what follows a full buffer. */
+/** The size of the next buffers, and of the first one if more than that was needed last time. */
 const BUFFER_BYTES = 1 << 15;
-/** Bytes from this length on are not copied. */
+/** Bytes of this length or more are not copied. */
 const BY_REFERENCE = 1 << 13;
 
 const encoder = new TextEncoder();
 
-/** Buffers between uses. */
+/** Buffers for reuse. */
 class Pool {
   readonly #bytes: number;
   readonly #most: number;
@@ -40,23 +40,23 @@ class Pool {
   }
 }
 
-// Connections hold a buffer only while they have something to send, so that an idle one costs none.
-// Many that are busy at once have little to send each, so that many of the small are kept.
+// A connection holds a buffer only while it has something to send, so an idle one costs nothing.
+// Many busy connections have little to send each, so many small buffers are kept.
 const small = new Pool(SMALL_BYTES, 1024);
 const large = new Pool(BUFFER_BYTES, 16);
 
-/** Memory that nobody has any use for once its bytes are sent. */
+/** Memory that is no longer needed once its bytes are sent. */
 const freed = new WeakSet<ArrayBuffer>();
 
-/** No bytes at all. */
+/** An empty byte array. */
 export const NO_BYTES: Uint8Array<ArrayBuffer> = new Uint8Array(0);
 
 /**
- * Says that nobody else has these bytes, so that they need not be kept once they are sent. To leave
- * the memory of long messages to the collector costs a sixth of the calls at 1 MiB.
+ * Marks bytes whose memory is to be freed as soon as they are sent. Leaving long messages to the
+ * garbage collector costs a sixth of the calls per second at 1 MiB.
  *
- * @param bytes The bytes, which have their memory for themselves.
- * @returns The bytes.
+ * @param bytes The bytes. Nothing else uses their memory.
+ * @returns The same bytes.
  */
 export function freeWhenSent(bytes: Uint8Array): Uint8Array {
   if (bytes.length >= BY_REFERENCE) freed.add(bytes.buffer as ArrayBuffer);
@@ -64,10 +64,10 @@ export function freeWhenSent(bytes: Uint8Array): Uint8Array {
 }
 
 /**
- * Gives a buffer back, if it is one of those that are used again, or frees it, if nobody has any
- * use for it. What a user has sent stays as it is.
+ * Returns a buffer to its pool, or frees memory marked by {@linkcode freeWhenSent}. The bytes of
+ * users stay as they are.
  *
- * @param chunk A chunk that was taken from a {@linkcode Writer} and is sent.
+ * @param chunk A chunk that was taken from a {@linkcode Writer} and has been sent.
  */
 export function recycle(chunk: Uint8Array<ArrayBuffer>): void {
   const { buffer } = chunk;
@@ -83,7 +83,7 @@ export class Writer {
   #chunks: Uint8Array<ArrayBuffer>[] = [];
   #pool = small;
 
-  /** Makes room for `length` bytes that the calls which follow write without checking. */
+  /** Makes room for `length` bytes, which the next calls write without checking. */
   reserve(length: number): void {
     if (this.#buffer.length - this.#at >= length) return;
     if (this.#at > 0 || length > SMALL_BYTES) this.#pool = large;
@@ -149,7 +149,7 @@ export class Writer {
     this.#at += value.length;
   }
 
-  /** Adds bytes, for which no room is reserved. Long ones are kept by reference until they are sent. */
+  /** Adds bytes; needs no reserved room. Long ones are kept by reference until they are sent. */
   bytes(value: Uint8Array): void {
     const { length, byteOffset } = value;
     if (length < BY_REFERENCE) {
@@ -160,19 +160,19 @@ export class Writer {
     const head = this.#buffer.subarray(0, this.#at);
     let chunk = value as Uint8Array<ArrayBuffer>;
     if (head.length <= byteOffset && freed.has(chunk.buffer)) {
-      // The head goes into the room before the bytes, and leaves in one write with them.
+      // The head fits into the memory before the bytes, so that both leave in one write.
       chunk = new Uint8Array(chunk.buffer, byteOffset - head.length, head.length + length);
       chunk.set(head);
       this.#at = 0;
     } else if (head.length < BY_REFERENCE && head.length > 0) {
-      // A short head is copied out, so that its buffer serves on.
+      // A short head is copied out, so that its buffer can be used again.
       this.#chunks.push(head.slice());
       this.#at = 0;
     } else this.#seal();
     this.#chunks.push(chunk);
   }
 
-  /** Hands over all bytes so far, in order, and starts anew. */
+  /** Returns all bytes so far, in order, and leaves the writer empty. */
   take(): Uint8Array<ArrayBuffer>[] {
     if (this.#chunks.length === 0 && this.#at < SMALL_BYTES / 2) this.#pool = small;
     this.#seal();
@@ -193,7 +193,7 @@ export class Writer {
  * The length of a string in UTF-8.
  *
  * @param value The string. A lone surrogate counts as the replacement character it becomes.
- * @returns Bytes.
+ * @returns The length in bytes.
  */
 export function utf8Length(value: string): number {
   let length = value.length;
@@ -217,7 +217,7 @@ function isLow(unit: number): boolean {
  * The length of a number as a protobuf varint.
  *
  * @param value From 0 to 2^32 - 1.
- * @returns Bytes.
+ * @returns The length in bytes.
  */
 export function varintLength(value: number): number {
   if (value < 0x80) return 1;
@@ -230,7 +230,7 @@ export function varintLength(value: number): number {
  * The length of a 64-bit number as a protobuf varint.
  *
  * @param value Signed or unsigned.
- * @returns Bytes.
+ * @returns The length in bytes.
  */
 export function varint64Length(value: bigint): number {
   let rest = BigInt.asUintN(64, value) >> 7n;
