@@ -1,5 +1,5 @@
 /**
- * Comments of proto files as doc comments.
+ * Turns the comments of proto files into doc comments.
  *
  * @module
  */
@@ -12,7 +12,7 @@ import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 const SERVICE = 6;
 const METHOD = 2;
 
-/** The doc comments of what is in a proto file. */
+/** The doc comments for the services and methods of a proto file. */
 export class Comments {
   readonly #texts = new Map<string, string>();
   readonly #file: DescFile;
@@ -21,7 +21,7 @@ export class Comments {
   constructor(file: DescFile) {
     this.#file = file;
     for (const { path, leadingComments, trailingComments } of locations(file)) {
-      // Detached comments speak of something else.
+      // Detached comments belong to something else.
       const text = [leadingComments, trailingComments].map(clean).filter((part) => part !== "");
       this.#texts.set(path.join(), text.join("\n\n"));
     }
@@ -31,8 +31,8 @@ export class Comments {
    * The comment of a service.
    *
    * @param service The service.
-   * @param role What stands before the comment: for whom this is.
-   * @returns Its lines, with the slashes and stars.
+   * @param role The first paragraph: what is declared for the service.
+   * @returns The lines, with the slashes and stars.
    */
   service(service: DescService, role: string): string[] {
     return docComment([
@@ -76,9 +76,9 @@ function idempotency({ idempotency: level }: DescMethod): string {
   const name = MethodOptions_IdempotencyLevel[level];
   switch (level) {
     case MethodOptions_IdempotencyLevel.NO_SIDE_EFFECTS:
-      return `Changes nothing, so it may be called again (idempotency level ${name}).`;
+      return `Has no side effects, so it is safe to call again (idempotency level ${name}).`;
     case MethodOptions_IdempotencyLevel.IDEMPOTENT:
-      return `Calling it twice does what calling it once does (idempotency level ${name}).`;
+      return `Calling it twice has the same effect as calling it once (idempotency level ${name}).`;
     default:
       return "";
   }

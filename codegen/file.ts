@@ -1,5 +1,5 @@
 /**
- * What is written for one proto file.
+ * Writes the generated module of one proto file.
  *
  * @module
  */
@@ -12,17 +12,17 @@ import type { Modules } from "./modules.ts";
 import { identifier, Names } from "./names.ts";
 import { quote, UserError } from "./options.ts";
 
-/** The widest line that a signature may have before it is broken, as `deno fmt` would. */
+/** Longer lines are broken, as `deno fmt` would. */
 const WIDTH = 80;
 
 /**
  * Writes the module of a proto file.
  *
  * @param file The proto file. It has services.
- * @param modules Where the other modules are.
- * @param parameter The options as they were given, for the first line.
+ * @param modules The specifiers of the other modules.
+ * @param parameter The options as the user gave them, for the first line.
  * @returns The text of the module.
- * @throws {UserError} If the file has what cannot be said in TypeScript.
+ * @throws {UserError} If the file has a name that TypeScript cannot have.
  */
 export function printFile(file: DescFile, modules: Modules, parameter: string): string {
   const own = modules.names(file).all;
@@ -80,10 +80,13 @@ function printService(
   const members = (signature: (method: DescMethod, writer: Writer) => string[]) =>
     service.methods.map((method, index) => [...docs[index]!, ...signature(method, writer)]);
   return [
-    ...comments.service(service, `What a client of ${service.typeName} calls.`),
+    ...comments.service(service, `A client of ${service.typeName}.`),
     ...printInterface(types.client, members(clientMethod)),
     "",
-    ...comments.service(service, `What implements ${service.typeName}. A client does, too.`),
+    ...comments.service(
+      service,
+      `The handlers of ${service.typeName}. A client of it can be used as well.`,
+    ),
     ...printInterface(types.handlers, members(handler)),
     "",
     ...comments.service(service, `The service ${service.typeName}, for clients and servers.`),
@@ -96,7 +99,7 @@ function printService(
   ];
 }
 
-// What both of these become has one property in protobuf-es's descriptor, and so one method.
+// Two methods with the same name in TypeScript share one property of protobuf-es's descriptor.
 function checkMethods({ methods, typeName, file }: DescService): void {
   const seen = new Map<string, DescMethod>();
   for (const method of methods) {
@@ -108,16 +111,18 @@ function checkMethods({ methods, typeName, file }: DescService): void {
         `${where}: its methods ${other.name} and ${name} would both be called ${localName}`,
       );
     }
-    if (/^\d/.test(name)) throw new Error(`${where}: ${quote(name)} is no name of a method`);
+    if (/^\d/.test(name)) throw new Error(`${where}: ${quote(name)} is not a valid method name`);
     if (localName === "__proto__") {
-      throw new UserError(`${where}: JavaScript has no ordinary property called ${name}`);
+      throw new UserError(
+        `${where}: a JavaScript object cannot have an ordinary property called ${name}`,
+      );
     }
     seen.set(localName, method);
   }
 }
 
 function printInterface(name: string, members: string[][]): string[] {
-  // An interface without members would be the same, but linters object.
+  // An interface without members would be the same, but linters reject it.
   if (members.length === 0) return [`export type ${name} = Record<never, never>;`];
   return [
     `export interface ${name} {`,
@@ -138,7 +143,7 @@ function clientMethod(method: DescMethod, { imports, promise }: Writer): string[
     : `${imports.runtime("MessageStream")}<${received}>`;
   const options = `options?: ${imports.runtime("CallOptions")}`;
   const name = propertyName(method);
-  // Without the quotes this would be what `new` calls.
+  // Without quotes, `new(...)` would be a construct signature.
   const quoted = name === "new" ? quote(name) : name;
   return fit(`${quoted}(`, [request, options], `): ${result};`, { indent: 2 });
 }
@@ -154,7 +159,7 @@ function handler(method: DescMethod, { imports, promise }: Writer): string[] {
     ? [init, `${promise}<${init}>`]
     : [`${imports.runtime("Messages")}<${init}>`];
   const context = `context: ${imports.runtime("HandlerContext")}`;
-  // A property rather than a method: the compiler compares the parameters of these strictly.
+  // A property rather than a method: the compiler checks the parameters of properties strictly.
   const lines = fit(
     `${propertyName(method)}: (`,
     [request, context],
@@ -172,7 +177,7 @@ function propertyName({ localName }: DescMethod): string {
   return localName === "then" ? "then$" : localName;
 }
 
-/** One line if it is short enough, else one for each item. */
+/** One line if it is short enough, otherwise one for each item. */
 function fit(
   before: string,
   items: string[],
@@ -186,16 +191,16 @@ function fit(
 }
 
 /**
- * The messages and enums of other files that the services of a file deal with: requests and
- * responses first, then what these hold. Of protobuf's own only requests and responses, because
- * everybody can have those from `@bufbuild/protobuf/wkt`.
+ * The messages and enums of other files that the services of a file use: requests and responses
+ * first, then the types of their fields. Of protobuf's well-known types only requests and
+ * responses, because the others can be imported from `@bufbuild/protobuf/wkt`.
  */
 function typesOf(file: DescFile, modules: Modules): Set<DescMessage | DescEnum> {
   const methods = file.services.flatMap((service) => service.methods);
   const types = new Set<DescMessage | DescEnum>(
     methods.flatMap(({ input, output }) => [input, output]),
   );
-  // A set that grows while it is gone through: the new ones come last.
+  // The set grows while it is iterated: new types come last.
   for (const type of types) {
     if (type.kind === "enum" || modules.wellKnown(type.file)) continue;
     for (const { message, enum: values } of type.fields) {

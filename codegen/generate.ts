@@ -1,5 +1,5 @@
 /**
- * The plugin as a function.
+ * The plugin as a function: from a request of buf or protoc to the generated files.
  *
  * @module
  */
@@ -26,11 +26,11 @@ import { Modules } from "./modules.ts";
 import { parseOptions, quote, UserError } from "./options.ts";
 
 /**
- * Writes the ttrpc services of proto files: a file `x_ttrpc.ts` for each `x.proto` that has some.
+ * Generates the ttrpc services of proto files: `x_ttrpc.ts` for each `x.proto` with services.
  *
- * @param request What buf or protoc asks for.
- * @returns The files; or in `error` what is wrong with the options or the protos.
- * @throws {Error} If something is wrong with the request itself.
+ * @param request The request of buf or protoc.
+ * @returns The files; or in `error` what is wrong with the options or the proto files.
+ * @throws {Error} If the request itself is not valid.
  */
 export function generate(request: CodeGeneratorRequest): CodeGeneratorResponse {
   const response = create(CodeGeneratorResponseSchema, {
@@ -62,7 +62,7 @@ function filesOf({ fileToGenerate, protoFile }: CodeGeneratorRequest): DescFile[
   }
   for (const { name, package: pkg } of protoFile) {
     if (!/^([A-Za-z_]\w*(\.[A-Za-z_]\w*)*)?$/.test(pkg)) {
-      throw new Error(`Cannot read ${name}: ${quote(pkg)} is no name of a package`);
+      throw new Error(`Cannot read ${name}: ${quote(pkg)} is not a valid package name`);
     }
   }
   const registry = registryOf(protoFile);
@@ -78,6 +78,6 @@ function registryOf(file: FileDescriptorProto[]): FileRegistry {
     return createFileRegistry(create(FileDescriptorSetSchema, { file }));
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : cause;
-    throw new Error(`Cannot understand the descriptors in the request: ${reason}`, { cause });
+    throw new Error(`Cannot read the descriptors in the request: ${reason}`, { cause });
   }
 }

@@ -15,10 +15,10 @@ interface Binding {
   readonly typeOnly: boolean;
 }
 
-/** The bindings by their names, by where they come from. */
+/** By specifier, the bindings by their imported names. */
 type Statements = Map<string, Map<string, Binding>>;
 
-/** What one generated file imports, and what it exports again. */
+/** The imports and re-exports of one generated file. */
 export class Imports {
   readonly #modules: Modules;
   readonly #file: DescFile;
@@ -31,7 +31,7 @@ export class Imports {
 
   /**
    * @param file The proto file.
-   * @param modules Where everything is.
+   * @param modules The specifiers of the modules.
    * @param names The names that are taken in the generated file.
    */
   constructor(file: DescFile, modules: Modules, names: Names) {
@@ -45,7 +45,7 @@ export class Imports {
   /**
    * Imports the value of a service.
    *
-   * @param name Its name in the `_pb` file, which this file gives to its own value.
+   * @param name Its name in the `_pb` file; the generated file exports a value with the same name.
    * @returns Its name in this file.
    */
   service(name: string): string {
@@ -85,7 +85,7 @@ export class Imports {
   }
 
   /**
-   * Exports the type and the schema of a message or an enum of another file.
+   * Re-exports the type and the schema of a message or an enum of another file.
    *
    * @param type The message or the enum.
    */
@@ -125,10 +125,10 @@ export class Imports {
     if (!bindings) {
       const names = this.#modules.names(type.file);
       const imported = [names.shape(type), names.descriptor(type)] as const;
-      // The names of the file's own types are taken already, for them.
+      // The names of the file's own types are reserved for them.
       const local = type.file === this.#file ? imported : this.#names.takeAll(imported);
       bindings = [
-        // An enum is a value, too.
+        // An enum is also a value.
         { imported: imported[0], local: local[0]!, typeOnly: type.kind === "message" },
         { imported: imported[1], local: local[1]!, typeOnly: false },
       ];

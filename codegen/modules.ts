@@ -1,5 +1,5 @@
 /**
- * Where the modules are that generated files import.
+ * The specifiers of the modules that generated files import.
  *
  * @module
  */
@@ -8,13 +8,13 @@ import type { DescFile } from "@bufbuild/protobuf";
 import { PbNames } from "./names.ts";
 import type { Options } from "./options.ts";
 
-// What protobuf-es itself has generated, and exports from one module.
+// The files that come with protobuf-es, generated, in one module.
 const WELL_KNOWN = new Set(
   ("any api descriptor duration empty field_mask source_context struct timestamp type wrappers " +
     "compiler/plugin").split(" ").map((name) => `google/protobuf/${name}.proto`),
 );
 
-/** What is common to all files of one request. */
+/** The modules of one request. */
 export class Modules {
   /** The options. */
   readonly options: Options;
@@ -34,6 +34,7 @@ export class Modules {
    * The names in the `_pb` file of a proto file.
    *
    * @param file The proto file.
+   * @returns The names.
    */
   names(file: DescFile): PbNames {
     let names = this.#names.get(file);
@@ -42,9 +43,10 @@ export class Modules {
   }
 
   /**
-   * Whether a proto file comes with protobuf-es. One that is asked for is generated all the same.
+   * Whether the code of a proto file is taken from protobuf-es.
    *
    * @param file The proto file.
+   * @returns `true` for a well-known file, unless code is generated for it.
    */
   wellKnown(file: DescFile): boolean {
     return WELL_KNOWN.has(file.proto.name) && !this.#generated.has(file.proto.name);
@@ -55,6 +57,7 @@ export class Modules {
    *
    * @param file The proto file.
    * @param importer The file that imports it.
+   * @returns The specifier.
    */
   pb(file: DescFile, importer: DescFile): string {
     if (this.wellKnown(file)) return "@bufbuild/protobuf/wkt";
@@ -68,6 +71,7 @@ export class Modules {
    * The specifier of the ttrpc module.
    *
    * @param importer The file that imports it.
+   * @returns The specifier.
    */
   runtime(importer: DescFile): string {
     const { runtime } = this.options;
@@ -79,7 +83,7 @@ function isRelative(path: string): boolean {
   return /^\.{1,2}(\/|$)/.test(path);
 }
 
-/** From a file to another; both paths start from the output folder. */
+/** The relative path from one file to another; both paths start from the output folder. */
 function relative(from: string, to: string): string {
   const start = from.split("/").slice(0, -1);
   const parts: string[] = [];

@@ -1,6 +1,6 @@
 /**
- * The names of things in TypeScript: those that protoc-gen-es gives, which have to be met exactly,
- * and those that are free to choose.
+ * Names in TypeScript: those of protoc-gen-es, which must be the same here, and those that the
+ * plugin chooses.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import { quote } from "./options.ts";
 
 type Described = DescFile | DescMessage | DescEnum | DescExtension | DescService;
 
-// What protoc-gen-es does not use as an identifier. It appends a dollar sign to these.
+// Reserved names: protoc-gen-es appends a dollar sign to them.
 const reserved = new Set(
   ("break case catch class const continue debugger default delete do else export extends false " +
     "finally for function if import in instanceof new null return super switch this throw true " +
@@ -26,7 +26,7 @@ const reserved = new Set(
     "Partial").split(" "),
 );
 
-/** Names, none of them twice: one that is taken gets a dollar sign, which protobuf has not. */
+/** Unique names: one that is taken gets a dollar sign, which protobuf names cannot contain. */
 export class Names {
   readonly #taken = new Set<string>();
 
@@ -38,20 +38,20 @@ export class Names {
   /**
    * Takes a name.
    *
-   * @param wanted What it should be.
-   * @returns What it is: with `$`, `$1`, `$2` and so on behind it, if need be.
-   * @throws {Error} If it is no identifier.
+   * @param wanted The wanted name.
+   * @returns The name, with `$`, `$1`, `$2` and so on appended if it is taken.
+   * @throws {Error} If it is not an identifier.
    */
   take(wanted: string): string {
     return this.takeAll([wanted])[0]!;
   }
 
   /**
-   * Takes names that belong together, and so get the same behind them.
+   * Takes names that belong together, and so get the same suffix.
    *
-   * @param wanted What they should be.
-   * @returns What they are.
-   * @throws {Error} If one is no identifier.
+   * @param wanted The wanted names.
+   * @returns The names.
+   * @throws {Error} If one is not an identifier.
    */
   takeAll(wanted: readonly string[]): string[] {
     const wrong = wanted.find((name) => !/^[A-Za-z_$][\w$]*$/.test(name));
@@ -69,6 +69,7 @@ export class Names {
    * Whether a name is taken.
    *
    * @param name The name.
+   * @returns `true` if it is taken.
    */
   has(name: string): boolean {
     return this.#taken.has(name);
@@ -80,15 +81,15 @@ export class Names {
   }
 }
 
-/** The names that protoc-gen-es gives to what it exports from the `_pb` file of a proto file. */
+/** The names that protoc-gen-es exports from the `_pb` file of a proto file. */
 export class PbNames {
-  /** All of them. */
+  /** All names. */
   readonly all: Names = new Names();
   readonly #shapes = new Map<DescMessage | DescEnum, string>();
   readonly #descriptors = new Map<Described, string>();
 
   /**
-   * Gives them, in the order in which protoc-gen-es does: a name that is given earlier wins.
+   * Assigns the names in the order of protoc-gen-es: the first declaration gets the plain name.
    *
    * @param file The proto file.
    */
@@ -106,9 +107,10 @@ export class PbNames {
   }
 
   /**
-   * The name of the type of a message or of an enum.
+   * The name of the TypeScript type of a message or an enum.
    *
    * @param type The message or enum, of this file.
+   * @returns The name.
    */
   shape(type: DescMessage | DescEnum): string {
     return this.#shapes.get(type)!;
@@ -117,7 +119,8 @@ export class PbNames {
   /**
    * The name of a descriptor.
    *
-   * @param type What it describes, of this file.
+   * @param type The message, enum or service, of this file.
+   * @returns The name.
    */
   descriptor(type: DescMessage | DescEnum | DescService): string {
     return this.#descriptors.get(type)!;
@@ -125,9 +128,10 @@ export class PbNames {
 }
 
 /**
- * The name of something without its package: `Outer_Inner` for `pkg.Outer.Inner`.
+ * The name of a type without its package: `Outer_Inner` for `pkg.Outer.Inner`.
  *
  * @param type The type.
+ * @returns The name.
  */
 export function identifier(type: { readonly typeName: string; readonly file: DescFile }): string {
   const { package: name } = type.file.proto;

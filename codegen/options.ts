@@ -1,29 +1,29 @@
 /**
- * The options of the plugin, as `buf.gen.yaml` or `protoc --ttrpc-es_opt` give them.
+ * The options of the plugin, from `opt` in `buf.gen.yaml` or from `protoc --ttrpc-es_opt`.
  *
  * @module
  */
 
-/** What a user can mend, in his options or his protos. It goes into the response, not to stderr. */
+/** An error in the user's options or proto files. It is reported in the response, not on stderr. */
 export class UserError extends Error {
-  /** The name. */
+  /** The name of the class. */
   override readonly name = "UserError";
 }
 
-/** How the plugin is to write its files. */
+/** The options of the plugin. */
 export interface Options {
-  /** How imports of other generated files end; `none` for bundlers that want no extension. */
+  /** The extension in imports of other generated files; `none` for bundlers that want none. */
   readonly importExtension: "ts" | "js" | "none";
   /**
-   * The specifier of the module with ttrpc's types. If it begins with a dot, it starts from the
+   * The specifier of the module with ttrpc's types. If it begins with a dot, it is relative to the
    * output folder.
    */
   readonly runtime: string;
-  /** The folder of the `_pb` files, from the output folder; or a package that has them. */
+  /** The folder of the `_pb` files, relative to the output folder; or a package that has them. */
   readonly pbPath: string;
 }
 
-/** What holds without any option. */
+/** The default options. */
 export const defaultOptions: Options = {
   importExtension: "ts",
   runtime: "@ttrpc/ttrpc/types",
@@ -45,9 +45,9 @@ const known: Readonly<Record<string, (value: string) => Partial<Options>>> = {
 /**
  * Reads the options.
  *
- * @param parameter All of them, as `a=b,c=d`.
- * @returns The options, the defaults among them.
- * @throws {UserError} If one is unknown, or has a value that it cannot have.
+ * @param parameter All options, as `a=b,c=d`.
+ * @returns The options, with defaults for those that are not given.
+ * @throws {UserError} If an option is unknown, or its value is not valid.
  */
 export function parseOptions(parameter: string): Options {
   const options = { ...defaultOptions };
@@ -56,7 +56,7 @@ export function parseOptions(parameter: string): Options {
     const read = Object.hasOwn(known, key) ? known[key] : undefined;
     if (!read) {
       const names = Object.keys(known).join(", ");
-      throw new UserError(`Cannot take the option ${quote(option)}: the options are ${names}`);
+      throw new UserError(`Cannot use the option ${quote(option)}: the options are ${names}`);
     }
     Object.assign(options, read(rest.join("=")));
   }
@@ -71,7 +71,7 @@ function oneOf<const Value extends string>(
   const found = values.find((value) => value === given);
   if (found === undefined) {
     throw new UserError(
-      `Cannot take the option ${quote(`${key}=${given}`)}: ${key} is ${values.join(" or ")}`,
+      `Cannot use the option ${quote(`${key}=${given}`)}: ${key} must be ${values.join(" or ")}`,
     );
   }
   return found;
@@ -79,12 +79,12 @@ function oneOf<const Value extends string>(
 
 function specifier(key: string, given: string): string {
   if (given.trim() === "") {
-    throw new UserError(`Cannot take the option ${quote(`${key}=${given}`)}: ${key} needs a value`);
+    throw new UserError(`Cannot use the option ${quote(`${key}=${given}`)}: ${key} needs a value`);
   }
   return given;
 }
 
-/** Without the slashes at its end; of one that has nothing else, the first is left. */
+/** Removes the slashes at the end of a path; of `/` alone, one is left. */
 function withoutSlashes(path: string): string {
   let end = path.length;
   while (end > 1 && path[end - 1] === "/") end--;
@@ -92,9 +92,10 @@ function withoutSlashes(path: string): string {
 }
 
 /**
- * Puts text between quotes, so that it stays on one line and is one string.
+ * Makes a string literal of text, on one line.
  *
  * @param text The text.
+ * @returns The literal, with its quotes.
  */
 export function quote(text: string): string {
   return JSON.stringify(text).replace(

@@ -1,5 +1,5 @@
 /**
- * The plugin as a process: a request on stdin, the response on stdout.
+ * The plugin as a process: reads a request from stdin, and writes the response to stdout.
  *
  * @module
  */
@@ -9,7 +9,7 @@ import { CodeGeneratorRequestSchema, CodeGeneratorResponseSchema } from "@bufbui
 import { printable } from "../cli/printable.ts";
 import { generate } from "./generate.ts";
 
-/** How long a request may be, in bytes. All of googleapis is some 30 MiB. */
+/** The longest request, in bytes. All of googleapis is about 30 MiB. */
 const LIMIT = 1 << 29;
 
 /**
@@ -20,7 +20,7 @@ const LIMIT = 1 << 29;
 export async function runPlugin(): Promise<number> {
   try {
     if (Deno.stdin.isTerminal()) {
-      throw new Error("Cannot read a request from a terminal: this is run by buf or protoc");
+      throw new Error("Cannot read a request from a terminal: run this plugin with buf or protoc");
     }
     await write(Deno.stdout, answer(await readAll(Deno.stdin.readable, LIMIT)));
     return 0;
@@ -36,7 +36,7 @@ export async function runPlugin(): Promise<number> {
  *
  * @param request The bytes of a `google.protobuf.compiler.CodeGeneratorRequest`.
  * @returns The bytes of the response.
- * @throws {Error} If it is none, or descriptors are missing in it.
+ * @throws {Error} If the request is not valid, or lacks descriptors.
  */
 export function answer(request: Uint8Array): Uint8Array {
   let decoded;
@@ -50,12 +50,12 @@ export function answer(request: Uint8Array): Uint8Array {
 }
 
 /**
- * Reads to the end.
+ * Reads a stream to its end.
  *
- * @param stream What to read.
- * @param limit How many bytes there may be.
+ * @param stream The stream.
+ * @param limit The most bytes to read.
  * @returns All bytes.
- * @throws {RangeError} If there are more.
+ * @throws {RangeError} If there are more bytes than that.
  */
 export async function readAll(
   stream: ReadableStream<Uint8Array>,

@@ -67,15 +67,15 @@ Deno.test("an option that is unknown, or has a wrong value, is an error that say
     const [parameter, error] of [
       ["targt=ts", `"targt=ts": the options are target, import_extension, runtime, pb_path`],
       ["toString", `"toString": the options are target, import_extension, runtime, pb_path`],
-      ["target=js", `"target=js": target is ts`],
-      ["target", `"target=": target is ts`],
-      ["import_extension=.ts", `"import_extension=.ts": import_extension is ts or js or none`],
+      ["target=js", `"target=js": target must be ts`],
+      ["target", `"target=": target must be ts`],
+      ["import_extension=.ts", `"import_extension=.ts": import_extension must be ts or js or none`],
       ["target=ts,runtime=", `"runtime=": runtime needs a value`],
       ["pb_path= ", `"pb_path= ": pb_path needs a value`],
     ] as const
   ) {
     const response = generate(await corpusRequest(parameter));
-    equal(response.error, `Cannot take the option ${error}`);
+    equal(response.error, `Cannot use the option ${error}`);
     deepEqual(response.file, []);
   }
 });
@@ -115,7 +115,7 @@ Deno.test("methods that would be one in TypeScript are an error that names both"
   );
   equal(
     generateOne(["__proto__"]),
-    "bad.proto: Cannot generate bad.Bad: JavaScript has no ordinary property called __proto__",
+    "bad.proto: Cannot generate bad.Bad: a JavaScript object cannot have an ordinary property called __proto__",
   );
 });
 
@@ -123,6 +123,6 @@ Deno.test("names that no compiler lets through do not get into the code", () => 
   for (const name of ["1st", 'a"b', "a b", "a*/b"]) throws(() => generateOne([], name), /name/);
   for (const name of ["1st", 'a"b']) throws(() => generateOne([name]), /name/);
   for (const pkg of ["a*/b", "a\nb", "1a"]) {
-    throws(() => generateOne(["Get"], "Bad", pkg), /no name of a package/);
+    throws(() => generateOne(["Get"], "Bad", pkg), /not a valid package name/);
   }
 });

@@ -54,7 +54,7 @@ Deno.test("the plugin needs no permission, and writes what the function gives", 
 Deno.test("an error of the user goes into the response, as protoc wants it", async () => {
   const { code, stdout, stderr } = await plugin(await corpusBytes("bad=1"));
   deepEqual([code, stderr], [0, ""]);
-  match(fromBinary(CodeGeneratorResponseSchema, stdout).error, /^Cannot take the option "bad=1": /);
+  match(fromBinary(CodeGeneratorResponseSchema, stdout).error, /^Cannot use the option "bad=1": /);
 });
 
 Deno.test("nothing, half a request and noise on stdin fail with one line", async () => {

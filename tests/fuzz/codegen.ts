@@ -114,7 +114,7 @@ export const codegen: Target = {
     } catch (error) {
       // The plugin says what is wrong in words of its own.
       ok(error instanceof Error);
-      match(error.message, /^Cannot |is no name of/s);
+      match(error.message, /^Cannot |is not a valid .* name/s);
       return;
     }
     ok((response.error ?? "") === "" || response.file.length === 0);

@@ -18,7 +18,7 @@ import {
 export * from "./greeter_pb.ts";
 
 /**
- * What a client of greeter.v1.Greeter calls.
+ * A client of greeter.v1.Greeter.
  *
  * Greets people.
  *
@@ -37,7 +37,7 @@ export interface GreeterClient {
 }
 
 /**
- * What implements greeter.v1.Greeter. A client does, too.
+ * The handlers of greeter.v1.Greeter. A client of it can be used as well.
  *
  * Greets people.
  *

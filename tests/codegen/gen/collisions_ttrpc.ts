@@ -59,7 +59,7 @@ export {
 } from "@bufbuild/protobuf/wkt";
 
 /**
- * What a client of corpus.collisions.Greeter calls.
+ * A client of corpus.collisions.Greeter.
  *
  * @generated from service corpus.collisions.Greeter
  */
@@ -130,7 +130,7 @@ export interface GreeterClient$ {
 }
 
 /**
- * What implements corpus.collisions.Greeter. A client does, too.
+ * The handlers of corpus.collisions.Greeter. A client of it can be used as well.
  *
  * @generated from service corpus.collisions.Greeter
  */
@@ -221,7 +221,7 @@ export const Greeter: TypedService$<
 > = Greeter$;
 
 /**
- * What a client of corpus.collisions.GreeterService calls.
+ * A client of corpus.collisions.GreeterService.
  *
  * Its name is that of the interface of another service's clients.
  *
@@ -240,7 +240,7 @@ export interface GreeterServiceClient$ {
 }
 
 /**
- * What implements corpus.collisions.GreeterService. A client does, too.
+ * The handlers of corpus.collisions.GreeterService. A client of it can be used as well.
  *
  * Its name is that of the interface of another service's clients.
  *
@@ -273,7 +273,7 @@ export const GreeterService: TypedService$<
 > = GreeterService$;
 
 /**
- * What a client of corpus.collisions.GreeterServiceClient calls.
+ * A client of corpus.collisions.GreeterServiceClient.
  *
  * @generated from service corpus.collisions.GreeterServiceClient
  */
@@ -290,7 +290,7 @@ export interface GreeterServiceClientClient {
 }
 
 /**
- * What implements corpus.collisions.GreeterServiceClient. A client does, too.
+ * The handlers of corpus.collisions.GreeterServiceClient. A client of it can be used as well.
  *
  * @generated from service corpus.collisions.GreeterServiceClient
  */
@@ -319,7 +319,7 @@ export const GreeterServiceClient: TypedService$<
 > = GreeterServiceClient$1;
 
 /**
- * What a client of corpus.collisions.A_B calls.
+ * A client of corpus.collisions.A_B.
  *
  * Its name is that of a nested message.
  *
@@ -338,7 +338,7 @@ export interface A_BClient {
 }
 
 /**
- * What implements corpus.collisions.A_B. A client does, too.
+ * The handlers of corpus.collisions.A_B. A client of it can be used as well.
  *
  * Its name is that of a nested message.
  *

@@ -20,7 +20,7 @@ import {
 export * from "./edition2023_pb.ts";
 
 /**
- * What a client of corpus.edition2023.Modern calls.
+ * A client of corpus.edition2023.Modern.
  *
  * @generated from service corpus.edition2023.Modern
  */
@@ -64,7 +64,7 @@ export interface ModernClient {
 }
 
 /**
- * What implements corpus.edition2023.Modern. A client does, too.
+ * The handlers of corpus.edition2023.Modern. A client of it can be used as well.
  *
  * @generated from service corpus.edition2023.Modern
  */

@@ -18,7 +18,7 @@ import {
 export * from "./edition2024_pb.ts";
 
 /**
- * What a client of corpus.edition2024.Newest calls.
+ * A client of corpus.edition2024.Newest.
  *
  * @generated from service corpus.edition2024.Newest
  */
@@ -44,7 +44,7 @@ export interface NewestClient {
 }
 
 /**
- * What implements corpus.edition2024.Newest. A client does, too.
+ * The handlers of corpus.edition2024.Newest. A client of it can be used as well.
  *
  * @generated from service corpus.edition2024.Newest
  */

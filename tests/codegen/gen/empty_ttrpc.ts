@@ -7,7 +7,7 @@ import { Empty as Empty$ } from "./empty_pb.ts";
 export * from "./empty_pb.ts";
 
 /**
- * What a client of corpus.empty.Empty calls.
+ * A client of corpus.empty.Empty.
  *
  * Has nothing to call.
  *
@@ -16,7 +16,7 @@ export * from "./empty_pb.ts";
 export type EmptyClient = Record<never, never>;
 
 /**
- * What implements corpus.empty.Empty. A client does, too.
+ * The handlers of corpus.empty.Empty. A client of it can be used as well.
  *
  * Has nothing to call.
  *

@@ -34,7 +34,7 @@ import {
 export * from "./keywords_pb.ts";
 
 /**
- * What a client of corpus.keywords.delete calls.
+ * A client of corpus.keywords.delete.
  *
  * @generated from service corpus.keywords.delete
  */
@@ -60,7 +60,7 @@ export interface deleteClient {
 }
 
 /**
- * What implements corpus.keywords.delete. A client does, too.
+ * The handlers of corpus.keywords.delete. A client of it can be used as well.
  *
  * @generated from service corpus.keywords.delete
  */
@@ -97,7 +97,7 @@ export interface deleteHandlers {
 export const delete$: TypedService<deleteClient, deleteHandlers> = delete$$;
 
 /**
- * What a client of corpus.keywords.default calls.
+ * A client of corpus.keywords.default.
  *
  * @generated from service corpus.keywords.default
  */
@@ -114,7 +114,7 @@ export interface defaultClient {
 }
 
 /**
- * What implements corpus.keywords.default. A client does, too.
+ * The handlers of corpus.keywords.default. A client of it can be used as well.
  *
  * @generated from service corpus.keywords.default
  */
@@ -140,7 +140,7 @@ export interface defaultHandlers {
 export const default$: TypedService<defaultClient, defaultHandlers> = default$$;
 
 /**
- * What a client of corpus.keywords.public calls.
+ * A client of corpus.keywords.public.
  *
  * @generated from service corpus.keywords.public
  */
@@ -157,7 +157,7 @@ export interface publicClient {
 }
 
 /**
- * What implements corpus.keywords.public. A client does, too.
+ * The handlers of corpus.keywords.public. A client of it can be used as well.
  *
  * @generated from service corpus.keywords.public
  */

@@ -19,7 +19,7 @@ import {
 export * from "./kinds_pb.ts";
 
 /**
- * What a client of corpus.kinds.v1.Kinds calls.
+ * A client of corpus.kinds.v1.Kinds.
  *
  * All four kinds, each with what a comment can have.
  *
@@ -31,7 +31,7 @@ export interface KindsClient {
   /**
    * One for one.
    *
-   * Changes nothing, so it may be called again (idempotency level NO_SIDE_EFFECTS).
+   * Has no side effects, so it is safe to call again (idempotency level NO_SIDE_EFFECTS).
    *
    * @generated from rpc corpus.kinds.v1.Kinds.Unary
    */
@@ -61,7 +61,7 @@ export interface KindsClient {
   /**
    * Many for many.
    *
-   * Calling it twice does what calling it once does (idempotency level IDEMPOTENT).
+   * Calling it twice has the same effect as calling it once (idempotency level IDEMPOTENT).
    *
    * @generated from rpc corpus.kinds.v1.Kinds.Both
    */
@@ -91,7 +91,7 @@ export interface KindsClient {
 }
 
 /**
- * What implements corpus.kinds.v1.Kinds. A client does, too.
+ * The handlers of corpus.kinds.v1.Kinds. A client of it can be used as well.
  *
  * All four kinds, each with what a comment can have.
  *
@@ -103,7 +103,7 @@ export interface KindsHandlers {
   /**
    * One for one.
    *
-   * Changes nothing, so it may be called again (idempotency level NO_SIDE_EFFECTS).
+   * Has no side effects, so it is safe to call again (idempotency level NO_SIDE_EFFECTS).
    *
    * @generated from rpc corpus.kinds.v1.Kinds.Unary
    */
@@ -137,7 +137,7 @@ export interface KindsHandlers {
   /**
    * Many for many.
    *
-   * Calling it twice does what calling it once does (idempotency level IDEMPOTENT).
+   * Calling it twice has the same effect as calling it once (idempotency level IDEMPOTENT).
    *
    * @generated from rpc corpus.kinds.v1.Kinds.Both
    */
@@ -182,7 +182,7 @@ export interface KindsHandlers {
 export const Kinds: TypedService<KindsClient, KindsHandlers> = Kinds$;
 
 /**
- * What a client of corpus.kinds.v1.Older calls.
+ * A client of corpus.kinds.v1.Older.
  *
  * Nothing new should be built on it.
  *
@@ -202,7 +202,7 @@ export interface OlderClient {
 }
 
 /**
- * What implements corpus.kinds.v1.Older. A client does, too.
+ * The handlers of corpus.kinds.v1.Older. A client of it can be used as well.
  *
  * Nothing new should be built on it.
  *

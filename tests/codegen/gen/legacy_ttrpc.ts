@@ -20,7 +20,7 @@ import {
 export * from "./legacy_pb.ts";
 
 /**
- * What a client of corpus.legacy.Legacy calls.
+ * A client of corpus.legacy.Legacy.
  *
  * @generated from service corpus.legacy.Legacy
  */
@@ -64,7 +64,7 @@ export interface LegacyClient {
 }
 
 /**
- * What implements corpus.legacy.Legacy. A client does, too.
+ * The handlers of corpus.legacy.Legacy. A client of it can be used as well.
  *
  * @generated from service corpus.legacy.Legacy
  */

@@ -18,7 +18,7 @@ import {
 export * from "./methods_pb.ts";
 
 /**
- * What a client of corpus.methods.Methods calls.
+ * A client of corpus.methods.Methods.
  *
  * @generated from service corpus.methods.Methods
  */
@@ -233,7 +233,7 @@ export interface MethodsClient {
 }
 
 /**
- * What implements corpus.methods.Methods. A client does, too.
+ * The handlers of corpus.methods.Methods. A client of it can be used as well.
  *
  * @generated from service corpus.methods.Methods
  */

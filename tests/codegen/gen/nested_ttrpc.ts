@@ -22,7 +22,7 @@ import {
 export * from "./nested_pb.ts";
 
 /**
- * What a client of corpus.nested.Nested calls.
+ * A client of corpus.nested.Nested.
  *
  * @generated from service corpus.nested.Nested
  */
@@ -48,7 +48,7 @@ export interface NestedClient {
 }
 
 /**
- * What implements corpus.nested.Nested. A client does, too.
+ * The handlers of corpus.nested.Nested. A client of it can be used as well.
  *
  * @generated from service corpus.nested.Nested
  */

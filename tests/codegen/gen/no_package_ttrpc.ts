@@ -18,7 +18,7 @@ import {
 export * from "./no_package_pb.ts";
 
 /**
- * What a client of Bare calls.
+ * A client of Bare.
  *
  * @generated from service Bare
  */
@@ -35,7 +35,7 @@ export interface BareClient {
 }
 
 /**
- * What implements Bare. A client does, too.
+ * The handlers of Bare. A client of it can be used as well.
  *
  * @generated from service Bare
  */

@@ -23,7 +23,7 @@ import {
 export * from "./services_pb.ts";
 
 /**
- * What a client of corpus.services.TypedService calls.
+ * A client of corpus.services.TypedService.
  *
  * @generated from service corpus.services.TypedService
  */
@@ -40,7 +40,7 @@ export interface TypedServiceClient {
 }
 
 /**
- * What implements corpus.services.TypedService. A client does, too.
+ * The handlers of corpus.services.TypedService. A client of it can be used as well.
  *
  * @generated from service corpus.services.TypedService
  */
@@ -69,7 +69,7 @@ export const TypedService: TypedService$1<
 > = TypedService$;
 
 /**
- * What a client of corpus.services.CallOptions calls.
+ * A client of corpus.services.CallOptions.
  *
  * @generated from service corpus.services.CallOptions
  */
@@ -86,7 +86,7 @@ export interface CallOptionsClient {
 }
 
 /**
- * What implements corpus.services.CallOptions. A client does, too.
+ * The handlers of corpus.services.CallOptions. A client of it can be used as well.
  *
  * @generated from service corpus.services.CallOptions
  */
@@ -115,7 +115,7 @@ export const CallOptions: TypedService$1<
 > = CallOptions$1;
 
 /**
- * What a client of corpus.services.Messages calls.
+ * A client of corpus.services.Messages.
  *
  * @generated from service corpus.services.Messages
  */
@@ -132,7 +132,7 @@ export interface MessagesClient {
 }
 
 /**
- * What implements corpus.services.Messages. A client does, too.
+ * The handlers of corpus.services.Messages. A client of it can be used as well.
  *
  * @generated from service corpus.services.Messages
  */
@@ -159,7 +159,7 @@ export const Messages: TypedService$1<
 > = Messages$;
 
 /**
- * What a client of corpus.services.Promise calls.
+ * A client of corpus.services.Promise.
  *
  * @generated from service corpus.services.Promise
  */
@@ -176,7 +176,7 @@ export interface PromiseClient {
 }
 
 /**
- * What implements corpus.services.Promise. A client does, too.
+ * The handlers of corpus.services.Promise. A client of it can be used as well.
  *
  * @generated from service corpus.services.Promise
  */
@@ -202,7 +202,7 @@ export interface PromiseHandlers {
 export const Promise: TypedService$1<PromiseClient, PromiseHandlers> = Promise$;
 
 /**
- * What a client of corpus.services.Item_ calls.
+ * A client of corpus.services.Item_.
  *
  * @generated from service corpus.services.Item_
  */
@@ -219,7 +219,7 @@ export interface Item_Client {
 }
 
 /**
- * What implements corpus.services.Item_. A client does, too.
+ * The handlers of corpus.services.Item_. A client of it can be used as well.
  *
  * @generated from service corpus.services.Item_
  */
@@ -245,7 +245,7 @@ export interface Item_Handlers {
 export const Item_: TypedService$1<Item_Client, Item_Handlers> = Item_$;
 
 /**
- * What a client of corpus.services.ItemSchema calls.
+ * A client of corpus.services.ItemSchema.
  *
  * @generated from service corpus.services.ItemSchema
  */
@@ -262,7 +262,7 @@ export interface ItemSchemaClient {
 }
 
 /**
- * What implements corpus.services.ItemSchema. A client does, too.
+ * The handlers of corpus.services.ItemSchema. A client of it can be used as well.
  *
  * @generated from service corpus.services.ItemSchema
  */

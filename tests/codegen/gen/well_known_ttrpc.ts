@@ -58,7 +58,7 @@ export {
 } from "@bufbuild/protobuf/wkt";
 
 /**
- * What a client of corpus.wellknown.WellKnown calls.
+ * A client of corpus.wellknown.WellKnown.
  *
  * @generated from service corpus.wellknown.WellKnown
  */
@@ -129,7 +129,7 @@ export interface WellKnownClient {
 }
 
 /**
- * What implements corpus.wellknown.WellKnown. A client does, too.
+ * The handlers of corpus.wellknown.WellKnown. A client of it can be used as well.
  *
  * @generated from service corpus.wellknown.WellKnown
  */

@@ -24,7 +24,7 @@ export * from "./streaming_pb.ts";
 export { type Empty, EmptySchema } from "@bufbuild/protobuf/wkt";
 
 /**
- * What a client of ttrpc.integration.streaming.Streaming calls.
+ * A client of ttrpc.integration.streaming.Streaming.
  *
  * @generated from service ttrpc.integration.streaming.Streaming
  */
@@ -95,7 +95,7 @@ export interface StreamingClient {
 }
 
 /**
- * What implements ttrpc.integration.streaming.Streaming. A client does, too.
+ * The handlers of ttrpc.integration.streaming.Streaming. A client of it can be used as well.
  *
  * @generated from service ttrpc.integration.streaming.Streaming
  */

@@ -34,7 +34,7 @@ export * from "./test_pb.ts";
 export { type Empty, EmptySchema } from "@bufbuild/protobuf/wkt";
 
 /**
- * What a client of ttrpc.test.v1.TestService calls.
+ * A client of ttrpc.test.v1.TestService.
  *
  * @generated from service ttrpc.test.v1.TestService
  */
@@ -114,7 +114,7 @@ export interface TestServiceClient {
 }
 
 /**
- * What implements ttrpc.test.v1.TestService. A client does, too.
+ * The handlers of ttrpc.test.v1.TestService. A client of it can be used as well.
  *
  * @generated from service ttrpc.test.v1.TestService
  */

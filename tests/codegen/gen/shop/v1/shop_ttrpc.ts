@@ -39,7 +39,7 @@ export {
 } from "../../other/deep/er/money_pb.ts";
 
 /**
- * What a client of corpus.shop.v1.Shop calls.
+ * A client of corpus.shop.v1.Shop.
  *
  * @generated from service corpus.shop.v1.Shop
  */
@@ -74,7 +74,7 @@ export interface ShopClient {
 }
 
 /**
- * What implements corpus.shop.v1.Shop. A client does, too.
+ * The handlers of corpus.shop.v1.Shop. A client of it can be used as well.
  *
  * @generated from service corpus.shop.v1.Shop
  */
