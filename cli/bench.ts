@@ -1,5 +1,5 @@
 /**
- * `ttrpc bench`: the same call again and again, as fast as the server answers.
+ * `ttrpc bench`: makes the same call repeatedly, as fast as the server answers.
  *
  * @module
  */
@@ -19,19 +19,19 @@ import { Interrupt, type Output, type Painted, type Terminal } from "./terminal.
 export interface BenchOptions extends MessageOptions {
   /** Calls in flight at any time. */
   readonly concurrency: number;
-  /** How long, in milliseconds. */
+  /** How long to measure, in milliseconds. */
   readonly duration: number;
-  /** How many calls at most. */
+  /** Stop after this many calls, instead of after the duration. */
   readonly count?: number;
-  /** How many connections they are spread over. */
+  /** The number of connections that the calls are spread over. */
   readonly connections: number;
-  /** What travels beside each request. */
+  /** The metadata of each request. */
   readonly metadata?: readonly Pair[];
-  /** How long each call may take, in milliseconds. */
+  /** The timeout of each call, in milliseconds. */
   readonly timeout?: number;
-  /** Whether to wait for the socket. */
+  /** Whether to wait until the server listens. */
   readonly wait?: boolean;
-  /** Whether the request is bytes. */
+  /** Whether the request is given as bytes, not as JSON. */
   readonly raw?: boolean;
   /** Whether to print JSON. */
   readonly json?: boolean;
@@ -46,10 +46,10 @@ const PROGRESS_MS = 200;
  * Measures a method.
  *
  * @param terminal Where to print.
- * @param address The server's.
- * @param method Such as `pkg.Service/Method`.
- * @param argument The request, or where it is.
- * @param options How.
+ * @param address The address of the server.
+ * @param method The method, such as `pkg.Service/Method`.
+ * @param argument The request, `@FILE`, or `-` for stdin.
+ * @param options The options of the command.
  * @returns The exit code: that of the most frequent error if no call succeeded.
  */
 export async function bench(
@@ -86,19 +86,19 @@ export async function bench(
   }
 }
 
-/** What came of it. */
+/** The latencies and errors that were measured. */
 class Result {
   readonly times = new Histogram();
   readonly errors = new Map<number, { count: number; error: RpcError }>();
   readonly start: number = performance.now();
   #end: number | undefined;
 
-  /** How long it has taken, in milliseconds. */
+  /** How long the measurement has taken so far, in milliseconds. */
   get ms(): number {
     return (this.#end ?? performance.now()) - this.start;
   }
 
-  /** How many calls have failed. */
+  /** The number of failed calls. */
   get failed(): number {
     return Array.from(this.errors.values()).reduce((sum, { count }) => sum + count, 0);
   }
@@ -119,7 +119,7 @@ class Result {
   }
 }
 
-/** Keeps so many calls in flight until the time is over. */
+/** Keeps `options.concurrency` calls in flight until the duration or the count is reached. */
 async function load(
   clients: readonly Client[],
   messages: Messages,
@@ -135,7 +135,7 @@ async function load(
   let started = 0;
   const over = Promise.withResolvers<void>();
   signal.addEventListener("abort", () => over.resolve());
-  // What is in flight then is not counted, or a call that never ends would never let go.
+  // Calls that are still in flight then are not counted, so a call that hangs cannot block the end.
   const timer = end === Infinity ? undefined : setTimeout(over.resolve, options.duration);
   let running = true;
   const run = async (client: Client) => {
@@ -152,7 +152,7 @@ async function load(
         if (!(error instanceof RpcError)) throw error;
         if (!running) return;
         result.fail(error);
-        // A lost connection does not come back: calling on would only count the same error.
+        // The client does not reconnect: further calls would only count the same error.
         if (client.stats().connections === 0) return;
       }
     }
@@ -167,7 +167,7 @@ async function load(
   clearTimeout(timer);
 }
 
-/** Shows on a terminal how far it is. */
+/** Shows the progress on a terminal. */
 class ProgressBar {
   readonly #err: Output;
   readonly #timer: ReturnType<typeof setInterval> | undefined;

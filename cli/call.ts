@@ -1,5 +1,5 @@
 /**
- * `ttrpc call`: one call of any kind.
+ * `ttrpc call`: makes one call, unary or streaming.
  *
  * @module
  */
@@ -16,17 +16,17 @@ import { Interrupt, type Terminal } from "./terminal.ts";
 
 /** The options of `ttrpc call`. */
 export interface CallCommandOptions extends MessageOptions {
-  /** What travels beside the request. */
+  /** The metadata of the request. */
   readonly metadata?: readonly Pair[];
-  /** How long it may take, in milliseconds. */
+  /** The timeout of the call, in milliseconds. */
   readonly timeout?: number;
-  /** Whether to wait for the socket. */
+  /** Whether to wait until the server listens. */
   readonly wait?: boolean;
-  /** Whether messages are bytes. */
+  /** Whether messages are given and printed as bytes, not as JSON. */
   readonly raw?: boolean;
-  /** The kind of method, which raw calls without a schema cannot know. */
+  /** The kind of method, for raw calls without a schema. */
   readonly kind?: MethodKind;
-  /** Whether to tell about sizes and times. */
+  /** Whether to print sizes and times to stderr. */
   readonly verbose?: boolean;
 }
 
@@ -34,10 +34,11 @@ export interface CallCommandOptions extends MessageOptions {
  * Calls a method.
  *
  * @param terminal Where to print.
- * @param address The server's.
- * @param method Such as `pkg.Service/Method`.
- * @param argument The request, or where it is.
- * @param options How.
+ * @param address The address of the server.
+ * @param method The method, such as `pkg.Service/Method`.
+ * @param argument The request, `@FILE`, or `-` for stdin.
+ * @param options The options of the command.
+ * @throws {Failure} If there is no connection, or the call fails.
  */
 export async function call(
   terminal: Terminal,
@@ -55,7 +56,7 @@ export async function call(
   const { timeout, wait, metadata = [] } = options;
   using interrupt = new Interrupt();
   const { signal } = interrupt;
-  // What cannot be sent is found out before anybody is called.
+  // A request that cannot be encoded fails before a connection is made.
   const single = messages.clientStreaming ? undefined : await messages.request();
 
   const deadline = performance.now() + (timeout ?? Infinity);
@@ -64,7 +65,7 @@ export async function call(
   const timeoutMs = timeout === undefined
     ? undefined
     : wait
-    ? Math.max(1, Math.ceil(deadline - performance.now())) // the wait was part of it
+    ? Math.max(1, Math.ceil(deadline - performance.now())) // waiting for the server counts
     : timeout;
   const callOptions: CallOptions = { metadata, timeoutMs, signal };
 
@@ -92,7 +93,7 @@ export async function call(
   }
 }
 
-/** The requests of a stream, as they come. What is wrong with one ends the call. */
+/** The requests of a stream. One that is not valid ends the call. */
 class Requests implements AsyncIterable<Uint8Array> {
   readonly #messages: Messages;
   readonly #trace: Trace;
@@ -103,7 +104,7 @@ class Requests implements AsyncIterable<Uint8Array> {
     this.#trace = trace;
   }
 
-  /** What was wrong. */
+  /** Why a request was not valid. */
   get failure(): Failure | undefined {
     return this.#failure;
   }
@@ -121,7 +122,7 @@ class Requests implements AsyncIterable<Uint8Array> {
   }
 }
 
-/** What `--verbose` tells. */
+/** Prints what `--verbose` shows. */
 class Trace {
   readonly #terminal: Terminal;
   readonly #on: boolean;

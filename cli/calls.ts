@@ -1,5 +1,5 @@
 /**
- * Calls, as they are seen by somebody who stands between a client and a server.
+ * Turns the frames between a client and a server into events of calls, for `tap` and `replay`.
  *
  * @module
  */
@@ -9,47 +9,47 @@ import { FrameFlag, FrameType } from "../framing.ts";
 import { Code } from "../status.ts";
 import type { Pair } from "./options.ts";
 
-/** Who has sent something. */
+/** The sender of a frame. */
 export type Side = "client" | "server";
 
-/** What is seen of a call, in order. */
+/** An event of a call. */
 export type CallEvent =
   & {
     /** The number of the connection, from 1. */
     readonly connection: number;
     /** The id of the stream. */
     readonly stream: number;
-    /** The method; unknown if the call began before we were there. */
+    /** The method as `pkg.Service/Method`; `undefined` if its Request was not seen. */
     readonly method: string | undefined;
   }
   & (
     | {
       readonly event: "request";
-      /** Beside the message. */
+      /** The metadata. */
       readonly metadata: readonly Pair[];
-      /** In milliseconds; 0 if there is no deadline. */
+      /** The timeout in milliseconds; 0 for none. */
       readonly timeoutMs: number;
-      /** The message; none where a stream of them follows. */
+      /** The request message; `undefined` if a stream of messages follows. */
       readonly payload: Uint8Array | undefined;
     }
     | { readonly event: "message"; readonly from: Side; readonly payload: Uint8Array }
     | { readonly event: "half-close"; readonly from: Side }
     | {
       readonly event: "end";
-      /** The server; or the client, which gives the call up. */
+      /** The server, or the client if it cancelled the call. */
       readonly from: Side;
       readonly code: number;
       readonly message: string;
       readonly details: readonly { typeUrl: string; value: Uint8Array }[];
-      /** The message of a call that gives one. */
+      /** The response message, if there is one. */
       readonly payload: Uint8Array | undefined;
-      /** Since the request, in milliseconds. */
+      /** The time since the request, in milliseconds. */
       readonly ms: number | undefined;
     }
     | { readonly event: "strange"; readonly from: Side; readonly message: string }
   );
 
-/** How many calls that were given up are remembered, for what their servers may still send. */
+/** How many cancelled calls are remembered, to ignore what their servers may still send. */
 const MOST_CANCELLED = 1_000;
 
 interface Open {
@@ -65,20 +65,20 @@ export class Calls {
   readonly #cancelled = new Set<number>();
 
   /**
-   * @param connection Its number.
-   * @param tell Hears of all that happens.
+   * @param connection The number of the connection, from 1.
+   * @param tell Called with each event.
    */
   constructor(connection: number, tell: (event: CallEvent) => void) {
     this.#connection = connection;
     this.#tell = tell;
   }
 
-  /** How many calls have not ended. */
+  /** The number of calls that have not ended. */
   get open(): number {
     return this.#open.size;
   }
 
-  /** Takes a frame, in the order in which its side has sent it, with the time of its arrival. */
+  /** Processes the next frame of one side; `at` is the `performance.now()` of its arrival. */
   frame(
     from: Side,
     stream: number,
@@ -136,7 +136,7 @@ export class Calls {
     this.#end("server", stream, { code, message, details }, code === 0 ? payload : undefined, at);
   }
 
-  /** Its client gives a call up. What its server still sends is nobody's concern. */
+  /** The client cancels the call. What the server still sends for it is ignored. */
   #cancel(stream: number, data: Uint8Array, at: number): void {
     let code = Code.CANCELLED;
     try {

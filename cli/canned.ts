@@ -1,5 +1,5 @@
 /**
- * Canned replies: the file that `ttrpc serve` answers from.
+ * Reads the file of canned replies that `ttrpc serve` answers with.
  *
  * @module
  */
@@ -15,15 +15,15 @@ import { findMethod, pathOf, type Schema } from "./schema.ts";
 
 /** One reply of a method. */
 export interface Reply {
-  /** What of a request has to be so; anything goes if there is nothing. */
+  /** The fields that a request must have; `undefined` matches all requests. */
   readonly when: Json | undefined;
   /** The responses, encoded. */
   readonly responses: readonly Uint8Array[];
-  /** The error at the end, if it ends with one. */
+  /** The error after the responses, if there is one. */
   readonly error: CannedError | undefined;
-  /** How long to wait before the first, in milliseconds. */
+  /** The pause before the first response, in milliseconds. */
   readonly delay: number;
-  /** How long to wait between two, in milliseconds. */
+  /** The pause between two responses, in milliseconds. */
   readonly every: number;
 }
 
@@ -40,10 +40,10 @@ const FIELDS = ["when", "response", "responses", "error", "delay", "every"];
  * Reads the file.
  *
  * @param path The file.
- * @param schema Its methods.
- * @param format How messages look as JSON.
+ * @param schema The schema with the methods.
+ * @param format Converts messages from JSON.
  * @returns The replies by method.
- * @throws {Failure} If something in it does not fit, with the place.
+ * @throws {Failure} If the file is not valid, with the place in it.
  */
 export async function readReplies(
   path: string,
@@ -85,16 +85,18 @@ function readReply(json: Json, method: DescMethod, format: JsonFormat, place: st
   for (const name of Object.keys(json)) {
     if (FIELDS.includes(name)) continue;
     throw fail(
-      `there is no ${JSON.stringify(name)}` +
-        (didYouMean(name, FIELDS) || `; it takes ${FIELDS.join(", ")}`),
+      `unknown field ${JSON.stringify(name)}` +
+        (didYouMean(name, FIELDS) || `; the fields are ${FIELDS.join(", ")}`),
     );
   }
   const { when, response, responses, error, delay, every } = json;
   const streams = method.methodKind === "server_streaming" ||
     method.methodKind === "bidi_streaming";
-  if (responses !== undefined && !Array.isArray(responses)) throw fail(`"responses" is no array`);
+  if (responses !== undefined && !Array.isArray(responses)) {
+    throw fail(`"responses" is not an array`);
+  }
   if (responses !== undefined && !streams) {
-    throw fail(`${method.name} gives one message; it takes "response"`);
+    throw fail(`${method.name} returns one message; use "response"`);
   }
   const all = responses ?? (response === undefined ? [] : [response]);
   if (all.length === 0 && error === undefined && !streams) {
@@ -120,15 +122,15 @@ function readError(json: Json, format: JsonFormat): CannedError {
   if (!Number.isInteger(number) || number === Code.OK) {
     throw new TypeError(
       `there is no error code ${JSON.stringify(code)}` +
-        (didYouMean(String(code), names) || "; codes are named as NOT_FOUND is"),
+        (didYouMean(String(code), names) || "; use gRPC's name of it, such as NOT_FOUND"),
     );
   }
-  if (typeof message !== "string") throw new TypeError("the error's message is no string");
-  if (!Array.isArray(details)) throw new TypeError("the error's details are no array");
+  if (typeof message !== "string") throw new TypeError("the error's message is not a string");
+  if (!Array.isArray(details)) throw new TypeError("the error's details are not an array");
   return { code: number!, message, details: details.map((detail) => format.pack(detail)) };
 }
 
-/** The error as handlers throw it. */
+/** The error that a handler throws. */
 export function toError({ code, message, details }: CannedError): RpcError {
   return new RpcError(code, message, { details });
 }
@@ -137,14 +139,15 @@ function readDuration(json: Json | undefined): number {
   if (json === undefined) return 0;
   if (typeof json === "number" && json >= 0) return json;
   if (typeof json === "string") return duration(json);
-  throw new TypeError(`a time is a number of milliseconds, or such as "50ms"`);
+  throw new TypeError(`expected a number of milliseconds, or a time such as "50ms"`);
 }
 
 /**
- * Whether a request is as a reply wants it.
+ * Whether a request matches the `when` of a reply.
  *
- * @param wanted What has to be so.
- * @param given The request. It may have more.
+ * @param wanted The fields that it must have; `undefined` matches all requests.
+ * @param given The request. It may have more fields.
+ * @returns `true` if it matches.
  */
 export function fits(wanted: Json | undefined, given: Json): boolean {
   if (wanted === undefined) return true;

@@ -1,5 +1,5 @@
 /**
- * The comments of a schema, if it was compiled with them.
+ * Reads the comments in a schema that was compiled with source info.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import type {
   DescService,
 } from "@bufbuild/protobuf";
 
-/** What may have a comment. */
+/** The descriptors that can have a comment. */
 export type Commented =
   | DescService
   | DescMethod
@@ -23,7 +23,7 @@ export type Commented =
   | DescEnum
   | DescEnumValue;
 
-/** The numbers of the fields, in descriptor.proto, that lead to what is commented. */
+/** The field numbers in descriptor.proto that make up the path of a comment. */
 const Place = {
   fileMessage: 4,
   fileEnum: 5,
@@ -36,10 +36,10 @@ const Place = {
 } as const;
 
 /**
- * The comment in front of something, or at the end of its line.
+ * The comment before a declaration, or the one after it on the same line.
  *
- * @param desc What it is about.
- * @returns The lines, without empty ones around them.
+ * @param desc The declaration.
+ * @returns The lines, without empty ones at the start and the end.
  */
 export function commentOf(desc: Commented): string[] {
   const { file, path } = placeOf(desc);

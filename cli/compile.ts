@@ -1,5 +1,5 @@
 /**
- * Compiles .proto files with whatever compiler there is: buf or protoc.
+ * Compiles .proto files with buf or protoc, whichever is installed.
  *
  * @module
  */
@@ -12,29 +12,29 @@ const BUF = "npm:@bufbuild/buf@1.74.0";
 
 /** Which files to compile. */
 export interface Sources {
-  /** The files, as the user names them. */
+  /** The paths of the files, as the user gave them. */
   readonly files: readonly string[];
-  /** Where they and what they import are looked for. */
+  /** The folders that are searched for them and for their imports. */
   readonly folders: readonly string[];
 }
 
-/** What was compiled. */
+/** The result of a compilation. */
 export interface Compiled {
   /** A FileDescriptorSet, encoded. */
   readonly bytes: Uint8Array;
-  /** The names that the given files have in it. */
+  /** The names of the given files in it. */
   readonly names: readonly string[];
 }
 
 /**
  * Compiles files.
  *
- * @param sources Which ones.
- * @returns Their descriptors, with those of all that they import, and with comments.
- * @throws {Failure} If there is no compiler, or it does not like the files.
+ * @param sources The files and the folders.
+ * @returns The descriptors of the files and of their imports, with comments.
+ * @throws {Failure} If there is no compiler, or the files do not compile.
  */
 export async function compile(sources: Sources): Promise<Compiled> {
-  // Like protoc without -I, but a file alone should do as well.
+  // As protoc does without -I; but a file outside of this folder works as well.
   const folders = sources.folders.length > 0 ? [...sources.folders] : ["."];
   const names: string[] = [];
   for (const file of sources.files) {
@@ -55,14 +55,14 @@ export async function compile(sources: Sources): Promise<Compiled> {
   }
 }
 
-/** What a file is called when it is imported; the longest folder counts, as the nearest root. */
+/** The name of a file for imports, relative to the nearest of the folders. */
 function nameBelow(file: string, folders: readonly string[]): string | undefined {
   const names = folders.map((folder) => relative(resolve(folder), resolve(file)));
   const below = names.filter((name) => !name.startsWith("..") && !name.startsWith("/"));
   return below.toSorted((a, b) => a.length - b.length)[0];
 }
 
-/** Without -I, a file below this folder may be meant by its path, if what it imports is found. */
+/** Whether a file can be named by its path from the current folder: if its imports are found there. */
 async function compilesAs(name: string): Promise<boolean> {
   const imports = await importsOf(name).catch(() => []);
   for (const imported of imports) {
@@ -88,7 +88,7 @@ async function command(
     ];
   }
   const program = buf === undefined ? await bufOverDeno() : [buf];
-  // buf compiles whole modules, so it gets one of exactly the files that are needed.
+  // buf compiles whole modules, so it is given one with exactly the files that are needed.
   const module = join(temporary, "module");
   await gather(folders, names, module);
   return [...program, "build", module, "--as-file-descriptor-set", "--output", output];
@@ -103,7 +103,7 @@ async function bufOverDeno(): Promise<string[]> {
   );
 }
 
-/** Copies files, and what they import, into one folder. */
+/** Copies files and their imports into one folder. */
 async function gather(
   folders: readonly string[],
   names: readonly string[],
@@ -115,7 +115,7 @@ async function gather(
     if (done.has(name)) continue;
     done.add(name);
     const path = await find(name, folders);
-    // Either it comes with the compiler, or the compiler says best who imports it.
+    // Either it comes with the compiler, or the compiler reports it better.
     if (path === undefined) continue;
     await Deno.mkdir(dirname(join(module, name)), { recursive: true });
     await Deno.copyFile(path, join(module, name));
@@ -158,7 +158,7 @@ async function run(
   if (result.success) return;
   const text = new TextDecoder();
   const said = `${text.decode(result.stdout)}\n${text.decode(result.stderr)}`;
-  const [first = `${program} has exited with ${result.code}`, ...rest] = said
+  const [first = `${program} has exited with code ${result.code}`, ...rest] = said
     .replaceAll(`${join(temporary, "module")}/`, "")
     .split("\n").map((line) => line.trim()).filter((line) => line !== "");
   const more = rest.length === 0 ? "" : ` (and ${rest.length} more)`;

@@ -1,5 +1,5 @@
 /**
- * `ttrpc completions`: scripts that make shells complete the command.
+ * `ttrpc completions`: completion scripts for shells.
  *
  * @module
  */
@@ -7,10 +7,11 @@
 import type { Command, Option } from "commander";
 
 /**
- * The script for a shell.
+ * The completion script of a shell.
  *
- * @param root The commands.
- * @param shell Which one.
+ * @param root The command.
+ * @param shell The shell.
+ * @returns The script.
  */
 export function completions(root: Command, shell: "bash" | "zsh" | "fish"): string {
   return { bash, zsh, fish }[shell](root);
@@ -29,7 +30,7 @@ function commandsOf(root: Command): Command[] {
   return [...root.commands];
 }
 
-/** What may stand behind an option: words to choose from, or files. */
+/** The values of an option: words to choose from, or files. */
 function valuesOf(option: Option): readonly string[] | "files" | undefined {
   if (option.argChoices) return option.argChoices;
   return /<(file|folder)>/.test(option.flags) ? "files" : undefined;

@@ -1,5 +1,5 @@
 /**
- * Connections for commands: with words for what can go wrong before anybody has spoken ttrpc.
+ * Connections for commands, with errors that say what to do.
  *
  * @module
  */
@@ -10,11 +10,11 @@ import { exitCodeOf, Failure, messageOf, usage } from "./failure.ts";
 
 /** How to connect. */
 export interface ConnectionOptions {
-  /** How long it may take, in milliseconds. */
+  /** How long to try, in milliseconds. */
   readonly timeout?: number | undefined;
-  /** Whether to wait for the socket. */
+  /** Whether to wait until the server listens. */
   readonly wait?: boolean | undefined;
-  /** Gives up. */
+  /** Aborts the attempt. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -22,7 +22,8 @@ export interface ConnectionOptions {
  * Reads an address.
  *
  * @param text The argument.
- * @throws {Failure} If it is none.
+ * @returns The address.
+ * @throws {Failure} If it is not an address.
  */
 export function readAddress(text: string): ParsedAddress {
   try {
@@ -35,9 +36,10 @@ export function readAddress(text: string): ParsedAddress {
 /**
  * Connects to a server.
  *
- * @param text Its address.
+ * @param text The address of the server.
  * @param options How long to try.
- * @throws {Failure} If there is nobody, with what to do.
+ * @returns The client.
+ * @throws {Failure} If there is no connection, with what to do.
  */
 export async function openClient(text: string, options: ConnectionOptions): Promise<Client> {
   const address = readAddress(text);
@@ -49,7 +51,7 @@ export async function openClient(text: string, options: ConnectionOptions): Prom
   }
 }
 
-/** Why there is no connection, and what to do. */
+/** The failure of an attempt to connect, with what to do. */
 export function connectFailure(error: unknown): Failure {
   if (!(error instanceof RpcError)) return new Failure(messageOf(error));
   const hint = error.code === Code.UNAVAILABLE
@@ -64,21 +66,21 @@ const PROBE_MS = 1_000;
 const PREFACE = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /**
- * Finds out, after a call has failed, whether the server speaks something else.
+ * Finds out, after a failed call, whether the server speaks another protocol.
  *
- * @param text Its address.
- * @param error How the call failed.
- * @returns What it speaks, if that is known.
+ * @param text The address of the server.
+ * @param error The error of the call.
+ * @returns What the server is, such as "an HTTP server"; `undefined` if that is not known.
  */
 export async function otherProtocol(text: string, error: RpcError): Promise<string | undefined> {
-  // Other errors are the answer of somebody who does speak ttrpc.
+  // Any other error is the answer of a ttrpc server.
   const suspicious = error.code === Code.UNAVAILABLE || error.code === Code.DEADLINE_EXCEEDED ||
     error.code === Code.INTERNAL && error.rawMessage.includes("protocol error");
   if (!suspicious) return undefined;
   try {
     return nameOf(await firstBytes(parseAddress(text)));
   } catch {
-    return undefined; // it has gone
+    return undefined; // the server is gone
   }
 }
 
@@ -94,7 +96,7 @@ async function firstBytes(address: ParsedAddress): Promise<Uint8Array> {
   }
 }
 
-/** Opens a connection, of whichever transport. */
+/** Opens a connection of any transport. */
 export async function dialBytes(address: ParsedAddress): Promise<ByteStream> {
   if (address.transport === "unix") return await Deno.connect(address);
   if (address.transport === "vsock") return await Deno.connect(address);
@@ -122,8 +124,9 @@ function nameOf(bytes: Uint8Array): string | undefined {
  * The failure of a call.
  *
  * @param text The address of the server.
- * @param error How the call failed.
- * @param details The details of its status, a line each.
+ * @param error The error of the call.
+ * @param details The details of its status, one per line.
+ * @returns The failure, with what to do.
  */
 export async function callFailure(
   text: string,
@@ -141,7 +144,7 @@ export async function callFailure(
     );
   }
   const hint = error.code === Code.UNIMPLEMENTED
-    ? "; the server does not offer this, whatever the schema says"
+    ? "; the server does not implement this, even if the schema has it"
     : "";
   return new Failure(messageOf(error) + hint, exitCodeOf(error.code), details);
 }

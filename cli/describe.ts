@@ -1,5 +1,5 @@
 /**
- * `ttrpc list` and `ttrpc describe`: what a schema offers.
+ * `ttrpc list` and `ttrpc describe`: print the services, methods and messages of a schema.
  *
  * @module
  */
@@ -14,7 +14,7 @@ import type { Terminal } from "./terminal.ts";
 
 /** The options of `ttrpc list`. */
 export interface ListOptions extends SchemaOptions {
-  /** Whether to print for programs. */
+  /** Whether to print JSON. */
   readonly json?: boolean;
 }
 
@@ -22,8 +22,9 @@ export interface ListOptions extends SchemaOptions {
  * Lists services, or the methods of one.
  *
  * @param terminal Where to print.
- * @param name A service; all of them if there is none.
+ * @param name A service; `undefined` for all of them.
  * @param options The schema.
+ * @throws {Failure} If there is no schema, or no such service.
  */
 export async function list(
   { out }: Terminal,
@@ -56,7 +57,7 @@ export async function list(
 
 /** The options of `ttrpc describe`. */
 export interface DescribeOptions extends SchemaOptions {
-  /** Whether to print an example as JSON instead. */
+  /** Whether to print an example message as JSON instead. */
   readonly template?: boolean;
 }
 
@@ -64,8 +65,9 @@ export interface DescribeOptions extends SchemaOptions {
  * Describes a service, a method, a message or an enum.
  *
  * @param terminal Where to print.
- * @param name Its name; all services if there is none.
+ * @param name The name; `undefined` for all services.
  * @param options The schema.
+ * @throws {Failure} If there is no schema, or nothing with that name.
  */
 export async function describe(
   { out }: Terminal,
@@ -95,7 +97,7 @@ export async function describe(
 
 type Described = DescService | DescMethod | DescMessage | DescEnum;
 
-/** Finds what a name means: `pkg.Type`, `pkg.Service/Method` or `pkg.Service.Method`. */
+/** Finds `pkg.Type`, `pkg.Service/Method` or `pkg.Service.Method`. */
 function find({ registry }: Schema, name: string): Described {
   const bare = name.replace(/^[/.]/, "");
   const type = registry.get(bare);
@@ -128,7 +130,7 @@ function linesOf(described: Described): string[] {
   return described.kind === "message" ? messageLines(described) : enumLines(described);
 }
 
-/** A method's messages, as in a .proto file. */
+/** The signature of a method, as in a .proto file. */
 export function signature({ input, output, methodKind }: DescMethod): string {
   const many = (streams: boolean, { typeName }: DescMessage) =>
     `(${streams ? "stream " : ""}${typeName})`;

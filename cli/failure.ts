@@ -1,5 +1,5 @@
 /**
- * How the command fails: one line on stderr, and an exit code that says of what kind it was.
+ * Failures of the command: one line on stderr, and an exit code that tells the kind of failure.
  *
  * @module
  */
@@ -13,15 +13,15 @@ export const Exit = {
   brokenPipe: 141,
 } as const;
 
-/** An end that is told in one line. */
+/** A failure that is reported in one line, without a stack trace. */
 export class Failure extends Error {
-  /** What the process exits with. */
+  /** The exit code of the process. */
   readonly exitCode: number;
-  /** Further lines, below the one. */
+  /** Further lines, printed below the message. */
   readonly more: readonly string[];
 
   /**
-   * @param message What was attempted, why it failed, and the way out.
+   * @param message What was attempted, why it failed, and what to do.
    * @param exitCode One of {@linkcode Exit}, or more than `Exit.call`.
    * @param more Further lines, such as the details of a status.
    */
@@ -32,7 +32,7 @@ export class Failure extends Error {
   }
 }
 
-/** A mistake in what the user has given: the command line, a schema, JSON. */
+/** A failure for a mistake of the user: in the command line, a schema or JSON. */
 export function usage(message: string): Failure {
   return new Failure(message, Exit.usage);
 }
@@ -42,20 +42,20 @@ export function exitCodeOf(code: number): number {
   return Exit.call + (code >= 1 && code <= 16 ? code : 2);
 }
 
-/** What an error says. Others may have said it: it is made printable where it is printed. */
+/** The message of an error. It may come from a peer: it is made printable where it is printed. */
 export function messageOf(error: unknown): string {
   return (error instanceof Error ? error.message : String(error)).trim();
 }
 
-/** Whether the reader of our output has gone, as `head` does. */
+/** Whether the reader of our output has closed it, as `head` does. */
 export function isBrokenPipe(error: unknown): boolean {
   return error instanceof Deno.errors.BrokenPipe;
 }
 
-/** Why a file cannot be read or written, in words. */
+/** Why a file cannot be read or written. */
 export function fileReason(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such file or folder";
-  if (error instanceof Deno.errors.PermissionDenied) return "the system does not allow it";
+  if (error instanceof Deno.errors.PermissionDenied) return "permission denied";
   if (error instanceof Deno.errors.IsADirectory) return "it is a folder";
   return messageOf(error).split(/ \(os error \d+\)/, 1)[0]!;
 }

@@ -1,5 +1,5 @@
 /**
- * Many durations in little memory.
+ * A histogram of durations, in constant memory.
  *
  * @module
  */
@@ -25,21 +25,22 @@ export class Histogram {
     this.#counts[bucketOf(ms)]!++;
   }
 
-  /** How many there are. */
+  /** The number of durations. */
   get count(): number {
     return this.#count;
   }
 
-  /** The shortest, the mean and the longest, in milliseconds; zeros if there is none. */
+  /** The shortest, the mean and the longest, in milliseconds; zeros if there are none. */
   get summary(): { fastest: number; mean: number; slowest: number } {
     if (this.#count === 0) return { fastest: 0, mean: 0, slowest: 0 };
     return { fastest: this.#least, mean: this.#sum / this.#count, slowest: this.#most };
   }
 
   /**
-   * The duration that a share of all do not exceed.
+   * A quantile: a duration that a share of all durations do not exceed.
    *
    * @param share From 0 to 1.
+   * @returns Milliseconds.
    */
   quantile(share: number): number {
     let left = Math.ceil(this.#count * share);
@@ -53,14 +54,15 @@ export class Histogram {
   }
 
   /**
-   * The counts in a few bars, each for durations up to a bound.
+   * The counts in a few bars, each for durations up to a bound in milliseconds.
    *
-   * @param most How many bars there may be.
+   * @param most The most bars, not counting one for outliers.
+   * @returns The bars.
    */
   bars(most: number): { upTo: number; count: number }[] {
     if (this.#count === 0) return [];
     const first = bucketOf(this.#least);
-    // The few that are far out would make all others one bar, so the last takes all of them.
+    // The slowest 1 % would squeeze all others into one bar, so they share a last one.
     const last = Math.max(first, bucketOf(this.quantile(0.99)));
     const width = Math.ceil((last - first + 1) / most);
     const bars: { upTo: number; count: number }[] = [];
@@ -78,7 +80,7 @@ export class Histogram {
   }
 }
 
-/** Nanoseconds by their power of two, and the part of it. */
+/** The bucket of a duration: by the power of two of its nanoseconds, and the part of that. */
 function bucketOf(ms: number): number {
   const ns = Math.max(1, ms * 1e6);
   const power = Math.min(POWERS - 1, Math.floor(Math.log2(ns)));

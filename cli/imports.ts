@@ -1,18 +1,17 @@
 /**
- * What a .proto file imports, found without a compiler. No text is looked through twice, however it
- * is made.
+ * Finds the imports of a .proto file without a compiler, in one pass over the text.
  *
  * @module
  */
 
-// A word, what begins a comment or a string, or another character; spaces are passed over.
+// A word, the start of a comment or a string, or another character; spaces are skipped.
 const TOKEN = /[\w.]+|\/\/|\/\*|\S/g;
 
 /**
  * The names of the files that a file imports.
  *
- * @param text What is in the file.
- * @returns The names, in order, as they are written.
+ * @param text The text of the file.
+ * @returns The names as they are written, in order.
  */
 export function importsIn(text: string): string[] {
   const imports: string[] = [];
@@ -33,7 +32,7 @@ export function importsIn(text: string): string[] {
   return imports;
 }
 
-/** The tokens without comments; strings without their ends, behind a `"`. */
+/** The tokens without comments; a string comes as `"` and its contents. */
 function* tokens(text: string): Generator<string> {
   const pattern = new RegExp(TOKEN);
   for (let found; (found = pattern.exec(text)) !== null;) {

@@ -1,5 +1,5 @@
 /**
- * What a call is to send: from the argument, a file or stdin.
+ * The input of a call: from the argument, a file or stdin.
  *
  * @module
  */
@@ -10,33 +10,33 @@ import { fileReason, messageOf, usage } from "./failure.ts";
 /** A JSON value. */
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
-/** What is given, read when it is needed. */
+/** The input, read when it is needed. */
 export class Input {
   readonly #argument: string | undefined;
 
   /**
-   * @param argument The text itself; `@FILE`; `-` or `@-` for stdin. Without it, stdin, unless that
-   * is a terminal where nobody was asked to type.
+   * @param argument The text itself; `@FILE`; `-` or `@-` for stdin. `undefined` means stdin too,
+   * but no input if stdin is a terminal and one value is wanted.
    */
   constructor(argument: string | undefined) {
     this.#argument = argument;
   }
 
-  /** All of it as bytes. */
+  /** Reads all of it as bytes. */
   async bytes(): Promise<Uint8Array<ArrayBuffer>> {
     const source = await this.#source(false);
     if (typeof source === "string") return new TextEncoder().encode(source);
     return new Uint8Array(await new Response(source).arrayBuffer());
   }
 
-  /** One JSON value; `{}` if there is nothing. */
+  /** Reads one JSON value; `{}` if there is no input. */
   async value(): Promise<Json> {
     const source = await this.#source(false);
     const text = typeof source === "string" ? source : await new Response(source).text();
     return text.trim() === "" ? {} : parse(text, this.#name);
   }
 
-  /** JSON values, one a line, each as soon as its line is there. */
+  /** Reads JSON values, one per line, each as soon as its line is complete. */
   async *values(): AsyncGenerator<Json> {
     const source = await this.#source(true);
     if (typeof source === "string") {
@@ -50,7 +50,7 @@ export class Input {
     }
   }
 
-  /** Its lines, each as soon as it is there. */
+  /** Reads lines, each as soon as it is complete. */
   async *lines(): AsyncGenerator<string> {
     const source = await this.#source(true);
     if (typeof source !== "string") yield* lines(source);
@@ -78,14 +78,14 @@ export class Input {
   }
 }
 
-/** One value, on however many lines, or one a line. */
+/** One value on any number of lines, or one value per line. */
 function* fromText(text: string, name: string): Generator<Json> {
   if (text.trim() === "") return;
   let single: { json: Json } | undefined;
   try {
     single = { json: JSON.parse(text) };
   } catch {
-    // Then it is one a line, or wrong.
+    // Then there is one value per line, or the JSON is not valid.
   }
   if (single) {
     yield single.json;
@@ -103,7 +103,7 @@ function lines(source: ReadableStream<Uint8Array<ArrayBuffer>>): ReadableStream<
       let rest = "";
       for await (const text of texts) {
         const [first = "", ...others] = text.split("\n");
-        rest += first; // a long line is not looked through again for each part of it
+        rest += first; // the parts of a long line are searched only once
         for (const line of others) {
           yield rest;
           rest = line;

@@ -1,5 +1,5 @@
 /**
- * Messages to JSON and back, with a schema that may lack the types inside of an Any.
+ * Converts messages to JSON and back, with a schema that may lack the types inside an Any.
  *
  * An Any of a type that the schema does not have is written, and read, as
  * `{"@type": "...", "value": "its bytes in base64"}`.
@@ -28,21 +28,21 @@ import { printableJson, rawDetail } from "./printable.ts";
 
 const ANY = "google.protobuf.Any";
 
-// Stands behind the type of an Any that was made bytes of, until it is JSON.
+// Marks the type URL of an Any whose value was wrapped as bytes, until it is JSON.
 const MARK = `\0/${BytesValueSchema.typeName}`;
 
-/** Says how messages of one schema look as JSON. */
+/** Converts messages of one schema to JSON and back. */
 export class JsonFormat {
   readonly #registry: FileRegistry;
   readonly #lenient: Registry;
   readonly #emitDefaults: boolean;
-  #unknown = ""; // the last type that was asked for and is not there
+  #unknown = ""; // the last type that was looked up and not found
   readonly #holdsAny = new Map<string, boolean>();
 
   constructor(registry: FileRegistry, emitDefaults = false) {
     this.#registry = registry;
     this.#emitDefaults = emitDefaults;
-    // What it does not know it takes for bytes; #toWire() and #fromWire() put the real ones in place.
+    // Unknown types are taken for BytesValue; #toWire() and #fromWire() wrap and unwrap the bytes.
     this.#lenient = {
       kind: "registry",
       [Symbol.iterator]: () => registry[Symbol.iterator](),
@@ -59,7 +59,7 @@ export class JsonFormat {
     };
   }
 
-  /** The types. */
+  /** The types of the schema. */
   get registry(): FileRegistry {
     return this.#registry;
   }
@@ -67,9 +67,10 @@ export class JsonFormat {
   /**
    * Encodes a message.
    *
-   * @param schema Its type.
-   * @param json The message.
-   * @throws {Failure} If the JSON does not fit, with the field and what it takes.
+   * @param schema The type of the message.
+   * @param json The message as JSON.
+   * @returns The encoded message.
+   * @throws {Failure} If the JSON does not match the type, with the field and what is expected.
    */
   encode(schema: DescMessage, json: JsonValue): Uint8Array {
     let message: Message;
@@ -85,9 +86,10 @@ export class JsonFormat {
   /**
    * Decodes a message.
    *
-   * @param schema Its type.
-   * @param bytes The message, encoded.
-   * @throws {Error} If the bytes are none.
+   * @param schema The type of the message.
+   * @param bytes The encoded message.
+   * @returns The message as JSON.
+   * @throws {Error} If the bytes are not a valid message.
    */
   decode(schema: DescMessage, bytes: Uint8Array): JsonValue {
     const message = fromBinary(schema, bytes);
@@ -98,18 +100,19 @@ export class JsonFormat {
   }
 
   /**
-   * Makes a detail of a status.
+   * Makes a status detail.
    *
-   * @param json The JSON of an Any.
-   * @throws {Failure} If it is none.
+   * @param json An Any as JSON.
+   * @returns The detail.
+   * @throws {Failure} If the JSON is not an Any.
    */
   pack(json: JsonValue): { typeUrl: string; value: Uint8Array } {
     const { typeUrl, value } = fromBinary(AnySchema, this.encode(AnySchema, json));
-    // In a status, all peers put the name behind a host.
+    // In a status, all implementations put a host before the name.
     return { typeUrl: typeUrl.includes("/") ? typeUrl : `type.googleapis.com/${typeUrl}`, value };
   }
 
-  /** A detail of a status, as a line. */
+  /** A status detail, as a line. */
   detail({ typeUrl, value }: { typeUrl: string; value: Uint8Array }): string {
     try {
       const any = create(AnySchema, { typeUrl, value });
@@ -163,7 +166,7 @@ export class JsonFormat {
     });
   }
 
-  /** Makes bytes of what is in an Any of unknown type. */
+  /** Wraps the value of each Any of unknown type as bytes. */
   #fromWire(schema: DescMessage, message: Message): void {
     this.#visit(schema, message, undefined, (any) => {
       if (any.typeUrl === "" || this.#knows(any.typeUrl)) return;
@@ -184,7 +187,7 @@ export class JsonFormat {
     return holds;
   }
 
-  /** protobuf-es says what is wrong; this says it with the way out. */
+  /** Turns an error of protobuf-es into one that says what to do. */
   #explain(error: unknown, schema: DescMessage): string {
     const message = messageOf(error);
     if (message.includes(BytesValueSchema.typeName)) return noType(this.#unknown);
@@ -212,7 +215,7 @@ function noType(name: string): string {
     `give its bytes as {"@type": "${name}", "value": BASE64}`;
 }
 
-/** Puts the type of each Any in front, and takes the mark away. */
+/** Puts `@type` first in each Any, and removes the mark from it. */
 function tidied(json: JsonValue): JsonValue {
   if (Array.isArray(json)) return json.map(tidied);
   if (!isObject(json)) return json;
@@ -224,7 +227,7 @@ function tidied(json: JsonValue): JsonValue {
   return Object.fromEntries(fields);
 }
 
-/** The type of a field's messages, if it has any. */
+/** The message type of a field, if it has one. */
 function messageType(field: DescField): DescMessage | undefined {
   if (field.fieldKind === "message") return field.message;
   if (field.fieldKind === "list" && field.listKind === "message") return field.message;

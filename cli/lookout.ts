@@ -1,6 +1,5 @@
 /**
- * Looks at what a tap has passed on, a little later: while a call is under way, passing it on is
- * all that is done.
+ * Delays the decoding and printing of a tap, so that forwarding the bytes comes first.
  *
  * @module
  */
@@ -8,17 +7,17 @@
 const LATER_MS = 5;
 const WAITING_BYTES = 1 << 20;
 
-/** Does things later, in order. */
+/** Runs functions later, in order. */
 export class Lookout {
   #waiting: (() => void)[] = [];
   #bytes = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /**
-   * Adds something to do.
+   * Adds a function.
    *
-   * @param bytes How much memory it holds.
-   * @param look What to do. It does not throw.
+   * @param bytes The memory that it holds, in bytes.
+   * @param look The function. It must not throw.
    */
   later(bytes: number, look: () => void): void {
     this.#waiting.push(look);
@@ -27,7 +26,7 @@ export class Lookout {
     else this.#timer ??= setTimeout(() => this.now(), LATER_MS);
   }
 
-  /** Does all of it. */
+  /** Runs all of them now. */
   now(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;

@@ -1,13 +1,12 @@
 /**
- * The `ttrpc` command: calls, lists, describes, taps, replays, measures and mocks whatever speaks
- * ttrpc.
+ * The `ttrpc` command: calls, inspects, taps, benchmarks and mocks ttrpc servers.
  *
  * ```sh
  * deno run -A jsr:@ttrpc/ttrpc/cli call unix:///run/x.sock pkg.Service/Method '{"id":"x"}'
  * ```
  *
- * It exits with 0 if all went well, 2 for a mistake in what it was given (arguments, schema, JSON),
- * 64 and the gRPC code for a call that failed, and 1 for anything else.
+ * It exits with 0 on success, 2 for a mistake in the arguments, the schema or the JSON, 64 plus the
+ * gRPC code if the call failed, and 1 for any other error.
  *
  * @module
  */
@@ -19,8 +18,8 @@ import { type Terminal, terminal } from "./terminal.ts";
 /**
  * Runs the command.
  *
- * @param args What stands behind the name of the command.
- * @returns What the process is to exit with. Never rejects.
+ * @param args The arguments, without the name of the command.
+ * @returns The exit code. Never rejects.
  */
 export async function main(args: readonly string[]): Promise<number> {
   const streams = terminal();
@@ -28,7 +27,7 @@ export async function main(args: readonly string[]): Promise<number> {
   try {
     code = await program(streams, args);
   } catch (error) {
-    await streams.out.flushed().catch(() => {}); // in this order also where both are one
+    await streams.out.flushed().catch(() => {}); // before stderr, which may be the same file
     code = report(streams, error);
   }
   try {
@@ -48,5 +47,5 @@ function report({ err }: Terminal, error: unknown): number {
   return error.exitCode;
 }
 
-// Pending reads of stdin or of a connection must not keep the process.
+// Pending reads of stdin or of a connection must not keep the process alive.
 if (import.meta.main) Deno.exit(await main(Deno.args));

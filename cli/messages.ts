@@ -1,5 +1,5 @@
 /**
- * What a call sends and receives: JSON that a schema describes, or bytes.
+ * The messages of a call: as JSON with a schema, or as bytes.
  *
  * @module
  */
@@ -15,11 +15,11 @@ import type { Output } from "./terminal.ts";
 /** How responses are printed. */
 export type OutputFormat = "json" | "text" | "none";
 
-/** Where the schema is, and how to print. */
+/** The schema, and how to print responses. */
 export interface MessageOptions extends SchemaOptions {
   /** How responses are printed; `json` by default. */
   readonly output?: OutputFormat;
-  /** Whether fields are printed that have their default values. */
+  /** Whether to print fields that have their default values. */
   readonly emitDefaults?: boolean;
 }
 
@@ -31,15 +31,15 @@ export interface Messages {
   readonly path: string;
   /** Whether the method takes more than one request. */
   readonly clientStreaming: boolean;
-  /** Whether it gives more than one response. */
+  /** Whether it returns more than one response. */
   readonly serverStreaming: boolean;
-  /** The only request. */
+  /** Reads and encodes the only request. */
   request(): Promise<Uint8Array>;
-  /** Many requests. */
+  /** Reads and encodes the requests of a stream. */
   requests(): AsyncIterable<Uint8Array>;
   /** Prints a response. */
   show(bytes: Uint8Array, out: Output): void;
-  /** The details of a status, a line each. */
+  /** The status details of an error, one per line. */
   details(error: RpcError): string[];
 }
 
@@ -47,8 +47,10 @@ export interface Messages {
  * Messages as JSON.
  *
  * @param method The name of the method.
- * @param input Where requests come from.
+ * @param input The input with the requests.
  * @param options The schema, and how to print.
+ * @returns The messages.
+ * @throws {Failure} If there is no schema, or the method is not in it.
  */
 export async function jsonMessages(
   method: string,
@@ -95,13 +97,14 @@ export async function jsonMessages(
 }
 
 /**
- * Messages as bytes: as they are where there is one, a line of base64 each in a stream and on a
- * terminal.
+ * Messages as bytes. In a stream and on a terminal, each message is a line of base64.
  *
  * @param method The name of the method.
- * @param input Where requests come from.
- * @param kind The kind of method; by default what the schema says, or unary without one.
- * @param options The schema, which is not needed, and how to print.
+ * @param input The input with the requests.
+ * @param kind The kind of method; by default the one in the schema, or unary without a schema.
+ * @param options The schema, which is optional, and how to print.
+ * @returns The messages.
+ * @throws {Failure} If the name is not valid, or the method is not in the schema.
  */
 export async function rawMessages(
   method: string,
@@ -127,7 +130,7 @@ export async function rawMessages(
     },
     show: (bytes, out) => {
       if (options.output === "none") return;
-      // To a terminal, bytes could say anything.
+      // A terminal could take bytes for control sequences.
       if (both.serverStreaming || out.isTerminal) out.line`${bytes.toBase64()}`;
       else out.print(bytes);
     },

@@ -1,5 +1,5 @@
 /**
- * Names that were probably meant.
+ * Names of methods, and suggestions for names that are not found.
  *
  * @module
  */
@@ -7,11 +7,11 @@
 import { usage } from "./failure.ts";
 
 /**
- * The names that are nearest to one that is not there.
+ * Finds the name that is most similar to one that was not found.
  *
- * @param wanted What was asked for.
- * @param names What there is.
- * @returns The nearest one, if any is near.
+ * @param wanted The name that was not found.
+ * @param names The names that exist.
+ * @returns The most similar name; `undefined` if none is similar.
  */
 export function nearest(wanted: string, names: Iterable<string>): string | undefined {
   const lower = wanted.toLowerCase();
@@ -19,7 +19,7 @@ export function nearest(wanted: string, names: Iterable<string>): string | undef
   let least = Math.max(2, Math.floor(wanted.length / 3)) + 1;
   for (const name of names) {
     const candidate = name.toLowerCase();
-    // "Task/State" for "containerd.task.v2.Task/State" is nearer than any misspelling, and so is a beginning.
+    // A suffix, such as "Task/State" for "containerd.task.v2.Task/State", or a prefix beats a typo.
     const part = candidate.endsWith(`.${lower}`) || candidate.startsWith(lower);
     const distance = part ? 0.5 : editDistance(lower, candidate, least);
     if (distance < least) {
@@ -31,10 +31,11 @@ export function nearest(wanted: string, names: Iterable<string>): string | undef
 }
 
 /**
- * What to add to a message about a name that is not there.
+ * A suggestion to add to an error about a name that was not found.
  *
- * @param wanted What was asked for.
- * @param names What there is.
+ * @param wanted The name that was not found.
+ * @param names The names that exist.
+ * @returns The suggestion; an empty string if no name is similar.
  */
 export function didYouMean(wanted: string, names: Iterable<string>): string {
   const name = nearest(wanted, names);
@@ -44,9 +45,9 @@ export function didYouMean(wanted: string, names: Iterable<string>): string {
 /**
  * Splits the name of a method.
  *
- * @param name `pkg.Service/Method`, or in another of the forms in use.
+ * @param name `pkg.Service/Method` or `pkg.Service.Method`, with or without a slash or dot before.
  * @returns The service and the method.
- * @throws {Failure} If it has none of the forms.
+ * @throws {Failure} If the name has another form.
  */
 export function splitMethod(name: string): [service: string, method: string] {
   const bare = name.replace(/^[/.]/, "");
@@ -57,7 +58,7 @@ export function splitMethod(name: string): [service: string, method: string] {
   return [bare.slice(0, at), bare.slice(at + 1)];
 }
 
-/** How many letters differ. Stops counting at a bound. */
+/** The number of edits between two texts, counted up to a bound. */
 function editDistance(a: string, b: string, bound: number): number {
   if (Math.abs(a.length - b.length) >= bound) return bound;
   let row = Array.from({ length: b.length + 1 }, (_, at) => at);

@@ -1,5 +1,5 @@
 /**
- * The values of options, read from text.
+ * Parses and formats the values of options.
  *
  * @module
  */
@@ -14,14 +14,15 @@ const UNITS: Readonly<Record<string, number>> = {
   h: 3_600_000,
 };
 
-// What a timer can hold.
+// The longest delay that setTimeout() accepts.
 const LONGEST_MS = 2 ** 31 - 1;
 
 /**
- * A time.
+ * Parses a time.
  *
- * @param text Such as `5s`, `250ms` or `1.5m`.
+ * @param text The time, such as `5s`, `250ms` or `1.5m`.
  * @returns Milliseconds.
+ * @throws {InvalidArgumentError} If it has another form, or is too long.
  */
 export function duration(text: string): number {
   const [, number, unit] = /^(\d+(?:\.\d+)?)(us|ms|s|m|h)$/.exec(text) ?? [];
@@ -33,7 +34,7 @@ export function duration(text: string): number {
   return ms;
 }
 
-/** A whole number, at least one. */
+/** Parses a whole number above zero. */
 export function count(text: string): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < 1 || !Number.isSafeInteger(value)) {
@@ -42,7 +43,7 @@ export function count(text: string): number {
   return value;
 }
 
-/** One more `key=value`, after those given before. */
+/** Parses `key=value`, and adds it to those before. */
 export function pair(text: string, before: Pair[] = []): Pair[] {
   const at = text.indexOf("=");
   if (at < 1) throw new InvalidArgumentError("It takes key=value.");
@@ -52,15 +53,16 @@ export function pair(text: string, before: Pair[] = []): Pair[] {
 /** A key and its value. */
 export type Pair = [key: string, value: string];
 
-/** One more value, after those given before. */
+/** Adds a value to those before. */
 export function several(text: string, before: string[] = []): string[] {
   return [...before, text];
 }
 
 /**
- * A time, for people.
+ * Formats a time.
  *
  * @param ms Milliseconds.
+ * @returns The time with a unit.
  */
 export function showTime(ms: number): string {
   if (ms < 1) return `${Math.round(ms * 1e3)} us`;
@@ -69,9 +71,10 @@ export function showTime(ms: number): string {
 }
 
 /**
- * A size, for people.
+ * Formats a size.
  *
- * @param bytes How many.
+ * @param bytes The number of bytes.
+ * @returns The size with a unit.
  */
 export function showBytes(bytes: number): string {
   if (bytes < 1 << 10) return `${bytes} B`;

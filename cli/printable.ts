@@ -1,11 +1,11 @@
 /**
- * Text that others have written, made fit to print: it cannot move the cursor, set colours or the
- * title of a terminal, turn the direction of what stands beside it, or begin a line.
+ * Escapes text from peers and files, so that it cannot control the terminal: move the cursor, set
+ * colours or the title, change the direction of the text around it, or start a new line.
  *
  * @module
  */
 
-// C0, DEL and C1; what turns the direction of text; the ends of lines and paragraphs.
+// C0, DEL and C1; characters that change the direction of text; line and paragraph separators.
 const UNPRINTABLE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 
 // Of C0, JSON.stringify() has left only the ends of its own lines.
@@ -14,10 +14,10 @@ const UNPRINTABLE_IN_JSON = /[\x7f-\x9f\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 const NAMES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
 /**
- * Escapes what a terminal would act on. All else stays as it is, backslashes too.
+ * Escapes the characters that a terminal would act on. All others stay, backslashes too.
  *
- * @param text Whatever somebody has sent, or written to a file.
- * @returns The text, with `\n`, `\x1b` or `\u202e` where there was such a character.
+ * @param text Any text.
+ * @returns The text, with `\n`, `\x1b` or `\u202e` in place of such characters.
  */
 export function printable(text: string): string {
   return text.replaceAll(UNPRINTABLE, (character) => {
@@ -27,11 +27,12 @@ export function printable(text: string): string {
 }
 
 /**
- * A value as JSON that can be printed. What a terminal would act on is escaped as JSON does it, so
- * that the value stays the same.
+ * A value as JSON that can be printed. Characters that a terminal would act on are escaped as in
+ * JSON, so that the value stays the same.
  *
  * @param value The value.
- * @param indent How far to indent what is inside of it; all is on one line without.
+ * @param indent The number of spaces to indent with; without it, the JSON is one line.
+ * @returns The JSON.
  */
 export function printableJson(value: unknown, indent?: number): string {
   const json = JSON.stringify(value, null, indent);
@@ -42,7 +43,7 @@ function hex(code: number, digits: number): string {
   return code.toString(16).padStart(digits, "0");
 }
 
-/** A detail of a status whose type nobody knows. */
+/** A status detail of unknown type, as a line. */
 export function rawDetail({ typeUrl, value }: { typeUrl: string; value: Uint8Array }): string {
   return `detail ${printableJson({ "@type": typeUrl, value: value.toBase64() })}`;
 }

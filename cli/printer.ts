@@ -1,5 +1,5 @@
 /**
- * Prints the calls that pass: for people, or as lines of JSON.
+ * Prints the events of calls, as text or as lines of JSON.
  *
  * @module
  */
@@ -26,13 +26,13 @@ export class Printer {
     this.#messages = messages;
   }
 
-  /** Prints an event, without waiting. */
+  /** Prints an event. Does not wait until it is written. */
   event(event: CallEvent): void {
     if (this.#json) this.#out.json(this.#asJson(event));
     else this.#lines(event);
   }
 
-  /** Prints something that is about no call. */
+  /** Prints a line that does not belong to a call. */
   note(text: string, fields: Readonly<Record<string, Json>>): void {
     if (!this.#json) this.#out.line`${this.#out.paint("dim", text)}`;
     else this.#out.json({ time: new Date().toISOString(), ...fields });
@@ -108,7 +108,7 @@ export class Printer {
   }
 }
 
-/** The name of a code; of one that gRPC does not have, its number. */
+/** The name of a code; `CODE_` and the number if gRPC does not define it. */
 export function codeName(code: number): string {
   return Code[code] ?? `CODE_${code}`;
 }
@@ -128,7 +128,7 @@ export class Decoder {
     }
   }
 
-  /** A message as JSON, if its type is known and fits. */
+  /** A message as JSON, or why it cannot be decoded; `undefined` if the schema lacks the method. */
   decode(path: string | undefined, from: Side, payload: Uint8Array): Json | undefined {
     const method = path === undefined ? undefined : this.#methods.get(path);
     if (!method) return undefined;
@@ -139,13 +139,13 @@ export class Decoder {
     }
   }
 
-  /** A detail of a status. */
+  /** A status detail, as a line. */
   detail(detail: { typeUrl: string; value: Uint8Array }): string {
     return this.#format.detail(detail);
   }
 }
 
-/** The decoder for a schema, if there is one. */
+/** The decoder for the schema that the options name, if they name one. */
 export async function decoderOf(
   options: SchemaOptions & { readonly emitDefaults?: boolean },
 ): Promise<Decoder | undefined> {

@@ -1,5 +1,5 @@
 /**
- * The commands, their arguments and their help. What a command does is loaded when it is run.
+ * The commands, their arguments and their help. The code of a command is loaded when it is run.
  *
  * @module
  */
@@ -18,20 +18,20 @@ import type { Terminal } from "./terminal.ts";
 
 const EXIT_CODES = `
 Exit codes:
-  0                     all went well
-  1                     something else went wrong
-  2                     a mistake in what was given: arguments, schema, JSON
-  64 and the gRPC code  the call failed: 66 UNKNOWN, 68 DEADLINE_EXCEEDED, 69 NOT_FOUND,
-                        76 UNIMPLEMENTED, 78 UNAVAILABLE, ...
+  0                   success
+  1                   any other error
+  2                   a mistake in the arguments, the schema or the JSON
+  64 + the gRPC code  the call failed: 66 UNKNOWN, 68 DEADLINE_EXCEEDED, 69 NOT_FOUND,
+                      76 UNIMPLEMENTED, 78 UNAVAILABLE, ...
 
 Addresses:
   unix:///run/x.sock  unix:relative.sock  unix-abstract:name  tcp://host:port  vsock://cid:port
-  or a path with a slash in front
+  or an absolute path
 
 NO_COLOR=1 turns colours off.`;
 
 const RESPONSES = `
-The replies, by method. Of several the first whose "when" fits the request is taken.
+The file has the replies of each method. The first one whose "when" matches the request is sent.
   {
     "pkg.Service/Get": [
       {"when": {"id": "x"}, "response": {"name": "X"}, "delay": "50ms"},
@@ -45,7 +45,8 @@ The replies, by method. Of several the first whose "when" fits the request is ta
  *
  * @param terminal Where to print.
  * @param args The arguments.
- * @returns What to exit with.
+ * @returns The exit code.
+ * @throws {Failure} If the command fails, or the arguments are not valid.
  */
 export async function program(terminal: Terminal, args: readonly string[]): Promise<number> {
   let code: number = Exit.ok;
@@ -66,7 +67,7 @@ export async function program(terminal: Terminal, args: readonly string[]): Prom
 /** All commands. */
 export function commands(terminal: Terminal, done: (result: number | void) => void): Command {
   const root = new Command("ttrpc")
-    .description("Call, inspect, tap, measure and mock whatever speaks ttrpc.")
+    .description("Call, inspect, tap, benchmark and mock ttrpc servers.")
     .addHelpText("after", EXIT_CODES)
     .helpCommand(false)
     .showSuggestionAfterError(true)
@@ -74,32 +75,35 @@ export function commands(terminal: Terminal, done: (result: number | void) => vo
     .configureOutput({
       writeOut: (text) => terminal.out.print(text),
       writeErr: (text) => terminal.err.print(text),
-      outputError: () => {}, // main() tells
+      outputError: () => {}, // main() prints them
       getOutHasColors: () => terminal.out.colours,
       getErrHasColors: () => terminal.err.colours,
     });
 
   schemaOptions(
     root.command("call")
-      .description("Call a method: of one message or of streams, in both directions.")
+      .description("Call a method, unary or streaming.")
       .argument("<address>", "where the server listens")
       .argument("<method>", "such as pkg.Service/Method")
-      .argument("[json]", "the request; @FILE or - for stdin; streams take one JSON value a line"),
+      .argument(
+        "[json]",
+        "the request; @FILE or - for stdin; streams take one JSON value per line",
+      ),
   )
-    .option("-m, --metadata <key=value>", "send this beside the request (repeatable)", pair)
-    .option("-t, --timeout <time>", "give up after this time, such as 5s", duration)
-    .option("-w, --wait", "wait until the server is there")
+    .option("-m, --metadata <key=value>", "metadata of the request (repeatable)", pair)
+    .option("-t, --timeout <time>", "the timeout of the call, such as 5s", duration)
+    .option("-w, --wait", "wait until the server listens")
     .addOption(
       new Option("-o, --output <format>", "how to print responses")
         .choices(["json", "text", "none"]).default("json"),
     )
-    .option("--emit-defaults", "print fields that have their default values, too")
-    .option("--raw", "send and print bytes; streams have a line of base64 for each message")
+    .option("--emit-defaults", "also print fields that have their default values")
+    .option("--raw", "send and print bytes; in a stream, each message is a line of base64")
     .addOption(
       new Option("--kind <kind>", "the kind of method, for --raw without a schema")
         .choices(["unary", "server-streaming", "client-streaming", "bidi-streaming"]),
     )
-    .option("-v, --verbose", "tell sizes and times on stderr")
+    .option("-v, --verbose", "print sizes and times to stderr")
     .addHelpText(
       "after",
       examples("call", [
@@ -112,7 +116,7 @@ export function commands(terminal: Terminal, done: (result: number | void) => vo
           "ADDRESS pkg.Service/Get @request.json --proto x.proto -m key=value -t 5s",
         ],
         [
-          "Many messages, a line each",
+          "Many messages, one per line",
           "ADDRESS pkg.Service/Chat - --descriptor-set image.binpb < lines.ndjson",
         ],
         ["Without a schema", "ADDRESS pkg.Service/Get @request.bin --raw > response.bin"],
@@ -128,10 +132,10 @@ export function commands(terminal: Terminal, done: (result: number | void) => vo
   schemaOptions(
     root.command("list")
       .description("List the services of a schema, with their methods.")
-      .argument("[service]", "only this one"),
+      .argument("[service]", "list only this service"),
   )
     .option("--json", "print a line of JSON for each service")
-    .addHelpText("after", examples("list", [["What is there", "--proto x.proto -I proto"]]))
+    .addHelpText("after", examples("list", [["All services", "--proto x.proto -I proto"]]))
     .action(async (service: string | undefined, options: ListOptions) => {
       const { list } = await import("./describe.ts");
       done(await list(terminal, service, options));
@@ -157,18 +161,18 @@ export function commands(terminal: Terminal, done: (result: number | void) => vo
 
   schemaOptions(
     root.command("tap")
-      .description("Stand between clients and a server, and print each call as it passes.")
-      .argument("<listen>", "where clients connect to")
-      .argument("<target>", "where the server is"),
+      .description("Forward connections from clients to a server, and print each call.")
+      .argument("<listen>", "where to listen for clients")
+      .argument("<target>", "where the server listens"),
   )
     .option("--json", "print lines of JSON")
     .option("--record <file>", "record all frames, for replay")
-    .option("--emit-defaults", "print fields that have their default values, too")
+    .option("--emit-defaults", "also print fields that have their default values")
     .addHelpText(
       "after",
       examples("tap", [
-        ["See what is said", "unix:/tmp/tap.sock unix:///run/x.sock --proto x.proto"],
-        ["Only the methods that failed", "LISTEN TARGET --json | jq 'select(.code > 0)'"],
+        ["Print all calls", "unix:/tmp/tap.sock unix:///run/x.sock --proto x.proto"],
+        ["Only the calls that failed", "LISTEN TARGET --json | jq 'select(.code > 0)'"],
       ]),
     )
     .action(async (listen: string, target: string, options: TapOptions) => {
@@ -178,17 +182,17 @@ export function commands(terminal: Terminal, done: (result: number | void) => vo
 
   schemaOptions(
     root.command("replay")
-      .description("Send what tap has recorded once more, and compare how the calls end.")
-      .argument("<file>", "the recording")
-      .argument("<target>", "where the server is"),
+      .description("Send the calls of a recording again, and compare how they end.")
+      .argument("<file>", "the recording, made with tap --record")
+      .argument("<target>", "where the server listens"),
   )
     .option("--json", "print lines of JSON")
     .option("--timed", "keep the pauses of the recording")
-    .option("-t, --timeout <time>", "wait no longer for an answer; 30s by default", duration)
-    .option("--emit-defaults", "print fields that have their default values, too")
+    .option("-t, --timeout <time>", "how long to wait for an answer; 30s by default", duration)
+    .option("--emit-defaults", "also print fields that have their default values")
     .addHelpText(
       "after",
-      examples("replay", [["Once more", "calls.rec unix:///run/x.sock --proto x.proto"]]),
+      examples("replay", [["Send again", "calls.rec unix:///run/x.sock --proto x.proto"]]),
     )
     .action(async (file: string, target: string, options: ReplayOptions) => {
       const { replay } = await import("./replay.ts");
@@ -197,21 +201,22 @@ export function commands(terminal: Terminal, done: (result: number | void) => vo
 
   schemaOptions(
     root.command("bench")
-      .description("Make the same call again and again, and tell how long it takes.")
+      .description("Make the same call repeatedly, and print the rate and the latencies.")
       .argument("<address>", "where the server listens")
       .argument("<method>", "such as pkg.Service/Method")
       .argument("[json]", "the request; @FILE or - for stdin"),
   )
     .option("-c, --concurrency <calls>", "calls in flight", count, 64)
-    .option("-n, --count <calls>", "stop after so many calls instead of a time", count)
+    .option("-n, --count <calls>", "stop after this many calls, not after a time", count)
     .addOption(
-      new Option("--duration <time>", "how long").argParser(duration).default(10_000, "10s"),
+      new Option("--duration <time>", "how long to measure").argParser(duration)
+        .default(10_000, "10s"),
     )
-    .option("--connections <connections>", "how many to spread the calls over", count, 1)
-    .option("-m, --metadata <key=value>", "send this beside each request (repeatable)", pair)
-    .option("-t, --timeout <time>", "how long a call may take, such as 5s", duration)
-    .option("-w, --wait", "wait until the server is there")
-    .option("--raw", "the request is bytes")
+    .option("--connections <connections>", "connections to spread the calls over", count, 1)
+    .option("-m, --metadata <key=value>", "metadata of each request (repeatable)", pair)
+    .option("-t, --timeout <time>", "the timeout of each call, such as 5s", duration)
+    .option("-w, --wait", "wait until the server listens")
+    .option("--raw", "send the request as bytes, not as JSON")
     .option("--json", "print the result as JSON")
     .addHelpText(
       "after",
@@ -240,7 +245,7 @@ export function commands(terminal: Terminal, done: (result: number | void) => vo
       )
       .argument("<address>", "where to listen"),
   )
-    .requiredOption("-r, --responses <file>", "the replies, as JSON")
+    .requiredOption("-r, --responses <file>", "a JSON file with the replies")
     .addHelpText("after", RESPONSES)
     .addHelpText(
       "after",
@@ -252,8 +257,8 @@ export function commands(terminal: Terminal, done: (result: number | void) => vo
     });
 
   root.command("completions")
-    .description("Print a script that makes a shell complete this command.")
-    .addArgument(new Argument("<shell>", "which one").choices(["bash", "zsh", "fish"]))
+    .description("Print a completion script for a shell.")
+    .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish"]))
     .addHelpText(
       "after",
       examples("completions", [["For this shell", "bash > /tmp/ttrpc.bash && . /tmp/ttrpc.bash"]]),
@@ -269,8 +274,8 @@ type CallGiven = Omit<CallCommandOptions, "kind"> & { kind?: string };
 
 function schemaOptions(command: Command): Command {
   return command
-    .option("-p, --proto <file>", "the schema, compiled with buf or protoc (repeatable)", several)
-    .option("-I, --import-path <folder>", "where .proto files are (repeatable)", several)
+    .option("-p, --proto <file>", "a schema to compile with buf or protoc (repeatable)", several)
+    .option("-I, --import-path <folder>", "a folder with .proto files (repeatable)", several)
     .option("-d, --descriptor-set <file>", "a compiled schema or Buf image (repeatable)", several);
 }
 

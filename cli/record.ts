@@ -1,5 +1,5 @@
 /**
- * Recorded frames: a line of JSON for each, in the order in which they were seen.
+ * Writes and reads recordings: a line of JSON for each frame, in the order of arrival.
  *
  *     {"ttrpc":1}
  *     {"ms":0.2,"connection":1,"from":"client","frame":"AAAAKgAAAAEBAA..."}
@@ -18,13 +18,13 @@ const VERSION = 1;
 
 /** One line of a recording. */
 export interface Recorded {
-  /** When, in milliseconds since the start. */
+  /** The time since the start, in milliseconds. */
   readonly ms: number;
   /** The number of the connection. */
   readonly connection: number;
-  /** Who has sent the frame. */
+  /** The sender of the frame. */
   readonly from?: Side;
-  /** The frame; without one, the connection has ended. */
+  /** The frame; `undefined` for the end of the connection. */
   readonly frame?: Frame;
 }
 
@@ -43,21 +43,22 @@ export class Recording implements AsyncDisposable {
   /**
    * Starts a recording.
    *
-   * Messages and metadata hold secrets: the file is the user's alone, from its first moment. One
-   * that is there already is not written to, but removed, as others may have opened it.
+   * Messages and metadata may hold secrets, so the file has mode 0600 from the start. A file that
+   * exists is removed and made again, since other processes may have it open.
    *
-   * @param path The file, which is made anew; or a pipe or a device, which is taken as it is.
+   * @param path The path of the file; or of a pipe or a device, which is opened as it is.
+   * @returns The recording.
    * @throws {Failure} If it cannot be written.
    */
   static async create(path: string): Promise<Recording> {
     try {
       return new Recording(await openAnew(path));
     } catch (error) {
-      throw new Failure(`Cannot record to ${path}: ${fileReason(error)}; name a file to be made`);
+      throw new Failure(`Cannot record to ${path}: ${fileReason(error)}; name another file`);
     }
   }
 
-  /** Adds a frame, with the time of its arrival. */
+  /** Adds a frame; `at` is the `performance.now()` of its arrival. */
   frame(connection: number, from: Side, frame: Frame, at: number): void {
     this.#line(at, { connection, from, frame: encodeFrame(frame).toBase64() });
   }
@@ -72,7 +73,7 @@ export class Recording implements AsyncDisposable {
     return this.#output.busy;
   }
 
-  /** Waits if much waits to be written. Rejects if it cannot be. */
+  /** Waits while much is left to write. Rejects if it cannot be written. */
   ready(): Promise<void> {
     return this.#output.ready();
   }
@@ -94,7 +95,7 @@ export class Recording implements AsyncDisposable {
 async function openAnew(path: string): Promise<Deno.FsFile> {
   const existing = await Deno.stat(path).catch(() => undefined);
   if (existing && !existing.isFile) return await Deno.open(path, { write: true });
-  // Behind a link, it is the file itself that is replaced.
+  // If the path is a symbolic link, the file that it leads to is replaced.
   const file = existing ? await Deno.realPath(path) : path;
   if (existing) await Deno.remove(file);
   return await Deno.open(file, { write: true, createNew: true, mode: 0o600 });
@@ -104,7 +105,8 @@ async function openAnew(path: string): Promise<Deno.FsFile> {
  * Reads a recording.
  *
  * @param path The file.
- * @throws {Failure} If it is none.
+ * @returns Its lines.
+ * @throws {Failure} If it cannot be read, or is not a valid recording.
  */
 export async function readRecording(path: string): Promise<Recorded[]> {
   let text: string;
@@ -115,7 +117,9 @@ export async function readRecording(path: string): Promise<Recorded[]> {
   }
   const [head = "", ...lines] = text.split("\n").filter((line) => line !== "");
   if (!/^\{"ttrpc":1\}$/.test(head)) {
-    throw usage(`Cannot replay ${path}: it is no recording; make one with ttrpc tap --record FILE`);
+    throw usage(
+      `Cannot replay ${path}: it is not a recording; make one with ttrpc tap --record FILE`,
+    );
   }
   return lines.map((line, at) => {
     try {
@@ -149,6 +153,6 @@ function decodeFrame(bytes: Uint8Array): Frame {
     });
     bytes = bytes.subarray(part.length);
   }
-  if (!found) throw new TypeError("half a frame");
+  if (!found) throw new TypeError("the frame is incomplete");
   return found;
 }

@@ -1,5 +1,5 @@
 /**
- * `ttrpc replay`: sends what was recorded once more, and compares the answers.
+ * `ttrpc replay`: sends the calls of a recording again, and compares how they end.
  *
  * @module
  */
@@ -25,19 +25,19 @@ export interface ReplayOptions extends SchemaOptions {
   readonly timed?: boolean;
   /** How long to wait for each answer, in milliseconds. */
   readonly timeout?: number;
-  /** Whether fields are printed that have their default values. */
+  /** Whether to print fields that have their default values. */
   readonly emitDefaults?: boolean;
 }
 
 /**
  * Replays a recording.
  *
- * What was sent after an answer had come is sent after that answer comes again.
+ * A frame that was sent after an answer is sent again only after that answer has come again.
  *
  * @param terminal Where to print.
  * @param file The recording.
  * @param target The address of the server.
- * @param options How.
+ * @param options The options of the command.
  * @returns The exit code: 1 if a call did not end as recorded.
  */
 export async function replay(
@@ -112,11 +112,11 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
   clearTimeout(timer);
 }
 
-/** A connection that is made again. */
+/** A connection on which a recorded one is replayed. */
 class Replayed {
   readonly #conn: ByteStream;
   readonly #calls: Calls;
-  // How many frames have come on a stream, and were to come.
+  // By stream: how many frames have come, and how many should have come by now.
   readonly #came = new Map<number, number>();
   readonly #expected = new Map<number, number>();
   readonly #over = new Set<number>();
@@ -130,7 +130,7 @@ class Replayed {
     void this.#read();
   }
 
-  /** Sends a frame; not if the connection is lost. */
+  /** Sends a frame, unless the connection is lost. */
   async send(frame: Frame): Promise<void> {
     const { streamId, type, flags, data } = frame;
     // A stream that has ended early takes nothing more.
@@ -146,7 +146,7 @@ class Replayed {
     }
   }
 
-  /** Waits for an answer, as one was recorded; or for its stream's end, as nothing more comes. */
+  /** Waits for an answer like a recorded one, for the end of its stream, or for the timeout. */
   async answered({ streamId }: Frame, ms: number, signal: AbortSignal): Promise<void> {
     const expected = (this.#expected.get(streamId) ?? 0) + 1;
     this.#expected.set(streamId, expected);
@@ -155,7 +155,7 @@ class Replayed {
       if ((this.#came.get(streamId) ?? 0) >= expected || signal.aborted) return;
       const left = end - performance.now();
       if (left <= 0) {
-        this.#over.add(streamId); // waited for once is enough
+        this.#over.add(streamId); // do not wait for this stream again
         return;
       }
       const waiting = new AbortController();
@@ -189,7 +189,7 @@ class Replayed {
         this.#wake();
       }
     } catch {
-      // The calls that have no answer tell it.
+      // The summary shows the calls that have no answer.
     }
     this.#lost = true;
     this.#wake();
@@ -237,7 +237,7 @@ async function summary(
   let different = 0;
   for (const [key, { method, status, messages }] of before.calls) {
     const again = now.calls.get(key);
-    // It had not ended when the recording did: there is nothing to compare.
+    // A call that has no end in the recording cannot be compared.
     if (status === undefined) continue;
     if (again?.status !== status) {
       different++;
@@ -245,7 +245,7 @@ async function summary(
       out.line`${out.paint("red", `${key} ${method}: recorded ${status}, now ${then}`)}`;
     } else if (again.messages.join() !== messages.join()) other++;
   }
-  await out.flushed(); // what comes now goes elsewhere, and is to come last
+  await out.flushed(); // the summary goes to stderr, and comes last
   const total = before.calls.size;
   const messages = other === 0 ? "" : `, ${other} of these with other messages`;
   const calls = `${total} ${total === 1 ? "call" : "calls"}`;

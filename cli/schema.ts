@@ -1,5 +1,5 @@
 /**
- * Schemas: from .proto files, descriptor sets and Buf images to descriptors.
+ * Loads schemas from .proto files, descriptor sets and Buf images.
  *
  * @module
  */
@@ -20,27 +20,27 @@ import { didYouMean, splitMethod } from "./names.ts";
 
 /** Where a schema comes from. */
 export interface SchemaOptions {
-  /** .proto files. */
+  /** The paths of .proto files. */
   readonly proto?: readonly string[];
-  /** Where they are looked for. */
+  /** The folders that are searched for .proto files. */
   readonly importPath?: readonly string[];
-  /** FileDescriptorSets or Buf images. */
+  /** The paths of FileDescriptorSets or Buf images. */
   readonly descriptorSet?: readonly string[];
 }
 
-/** Descriptors. */
+/** The descriptors of a schema. */
 export interface Schema {
-  /** All of them. */
+  /** All descriptors. */
   readonly registry: FileRegistry;
-  /** The files that were asked for, without those that they import. */
+  /** The files that the user named, without their imports. */
   readonly files: readonly DescFile[];
 }
 
 /**
  * Loads a schema.
  *
- * @param options Where from.
- * @returns The schema; nothing if the options name none.
+ * @param options The files of the schema.
+ * @returns The schema; `undefined` if the options name none.
  * @throws {Failure} If it cannot be read or compiled.
  */
 export async function loadSchema(options: SchemaOptions): Promise<Schema | undefined> {
@@ -62,7 +62,7 @@ export async function loadSchema(options: SchemaOptions): Promise<Schema | undef
     const set = await readSet(path);
     const imported = new Set(set.file.flatMap(({ dependency }) => dependency));
     sets.push(set);
-    // What others import counts as well if it has services.
+    // Imported files count as well if they have services.
     for (const { name, service } of set.file) {
       if (!imported.has(name) || service.length > 0) named.add(name);
     }
@@ -72,10 +72,12 @@ export async function loadSchema(options: SchemaOptions): Promise<Schema | undef
 }
 
 /**
- * Loads a schema that a command cannot do without.
+ * Loads the schema of a command that needs one.
  *
- * @param options Where from.
- * @param what What needs it, such as `Cannot list`.
+ * @param options The files of the schema.
+ * @param what The start of the error message, such as `Cannot list services`.
+ * @returns The schema.
+ * @throws {Failure} If the options name none, or it cannot be read or compiled.
  */
 export async function needSchema(options: SchemaOptions, what: string): Promise<Schema> {
   return await loadSchema(options) ?? fail(noSchema(what));
@@ -89,7 +91,7 @@ export function noSchema(what: string, otherwise = ""): Failure {
   );
 }
 
-/** All services of the files that were asked for. */
+/** All services of the files that the user named. */
 export function servicesOf({ files }: Schema): DescService[] {
   return files.flatMap(({ services }) => services);
 }
@@ -97,9 +99,10 @@ export function servicesOf({ files }: Schema): DescService[] {
 /**
  * Finds a method.
  *
- * @param schema Where.
- * @param name `pkg.Service/Method`; a dot instead of the slash, and one in front, do as well.
- * @throws {Failure} If there is none, with the nearest name.
+ * @param schema The schema.
+ * @param name `pkg.Service/Method` or `pkg.Service.Method`, with or without a slash or dot before.
+ * @returns The method.
+ * @throws {Failure} If it is not in the schema, with the most similar name.
  */
 export function findMethod({ registry }: Schema, name: string): DescMethod {
   const [service, method] = splitMethod(name);
@@ -145,7 +148,7 @@ async function readSet(path: string): Promise<FileDescriptorSet> {
     const set = fromBinary(FileDescriptorSetSchema, bytes);
     if (set.file.some(({ name }) => name !== "")) return set;
   } catch {
-    // It is told below what it should have been.
+    // The error below says what is expected.
   }
   throw usage(
     `Cannot use ${path} as a descriptor set: make it with "buf build -o ${path}" or ` +
@@ -177,7 +180,7 @@ function register(sets: readonly FileDescriptorSet[], from: string): FileRegistr
   }
 }
 
-// protobuf-es leaves the ending of a file's name out.
+// protobuf-es's name of a file lacks the ".proto".
 function nameOf(file: DescFile): string {
   return file.proto.name;
 }

@@ -1,5 +1,5 @@
 /**
- * `ttrpc serve`: a server that answers from a file.
+ * `ttrpc serve`: a mock server that answers with the replies in a file.
  *
  * @module
  */
@@ -38,8 +38,9 @@ const GRACE_MS = 5_000;
  * Serves until it is interrupted.
  *
  * @param terminal Where to print.
- * @param address Where to listen.
+ * @param address The address to listen on.
  * @param options The schema and the replies.
+ * @throws {Failure} If it cannot listen, or the schema or the replies are not valid.
  */
 export async function serve(
   terminal: Terminal,
@@ -49,7 +50,7 @@ export async function serve(
   const { err } = terminal;
   const here = readAddress(address);
   const schema = await needSchema(options, "Cannot serve");
-  // Defaults are compared with as well: {"when": {"id": ""}}.
+  // With default values, so that a "when" can match them: {"when": {"id": ""}}.
   const format = new JsonFormat(schema.registry, true);
   const replies = await readReplies(
     options.responses,
@@ -68,7 +69,7 @@ export async function serve(
       address: here,
       onListen: () =>
         err.line`serving on ${formatAddress(here)}; answers come from ${options.responses}`,
-      onError: () => {}, // those that matter reject `finished`
+      onError: () => {}, // an error that ends the server rejects `finished`
     }, (router) => {
       for (const service of services) {
         const [descriptor, handlers] = mock(service, replies, format, options.responses, terminal);
@@ -88,7 +89,7 @@ export async function serve(
   }
 }
 
-/** A service whose methods answer with what is in the file. */
+/** A service whose methods answer with the replies in the file. */
 function mock(
   service: DescService,
   replies: ReadonlyMap<string, readonly Reply[]>,
@@ -151,7 +152,7 @@ class Canned {
     if (requests instanceof Uint8Array) {
       yield* this.#play(this.#find([this.#read(requests)]), signal);
     } else if (this.#method.methodKind === "bidi_streaming") {
-      // Each request has a reply of its own.
+      // Each request gets its reply.
       for await (const request of requests) {
         yield* this.#play(this.#find([this.#read(request)]), signal);
       }
@@ -173,7 +174,7 @@ class Canned {
     }
   }
 
-  /** The first reply that wants what one of the requests has. */
+  /** The first reply whose `when` matches one of the requests. */
   #find(requests: readonly Json[]): Reply {
     const reply = this.#replies.find(({ when }) =>
       when === undefined || requests.some((request) => fits(when, request))
@@ -182,15 +183,15 @@ class Canned {
     const path = pathOf(this.#method);
     const why = this.#replies.length === 0
       ? `there is no reply for ${path} in ${this.#file}`
-      : `no reply for ${path} in ${this.#file} fits ${JSON.stringify(requests[0] ?? null)}`;
+      : `no reply for ${path} in ${this.#file} matches ${JSON.stringify(requests[0] ?? null)}`;
     throw new RpcError(Code.UNIMPLEMENTED, why);
   }
 
-  /** Tells of each call how it ended. */
+  /** Passes the answers on, and prints the status of the call when it ends. */
   async *#told(answers: AsyncGenerator<Uint8Array>): AsyncGenerator<Uint8Array> {
     const { err } = this.#terminal;
     const start = performance.now();
-    let status = "CANCELLED"; // unless it comes to another end
+    let status = "CANCELLED"; // unless it ends otherwise
     try {
       yield* answers;
       status = "OK";

@@ -1,5 +1,5 @@
 /**
- * `ttrpc tap`: stands between clients and a server, passes the bytes on, and tells what passes.
+ * `ttrpc tap`: forwards connections from clients to a server, and prints their calls.
  *
  * @module
  */
@@ -23,7 +23,7 @@ export interface TapOptions extends SchemaOptions {
   readonly json?: boolean;
   /** A file to record to. */
   readonly record?: string;
-  /** Whether fields are printed that have their default values. */
+  /** Whether to print fields that have their default values. */
   readonly emitDefaults?: boolean;
 }
 
@@ -31,9 +31,10 @@ export interface TapOptions extends SchemaOptions {
  * Taps until it is interrupted.
  *
  * @param terminal Where to print.
- * @param listenAt Where clients connect to.
- * @param target Where the server is.
- * @param options What to tell.
+ * @param listenAt The address to listen on.
+ * @param target The address of the server.
+ * @param options The options of the command.
+ * @throws {Failure} If it cannot listen, or its output cannot be written.
  */
 export async function tap(
   terminal: Terminal,
@@ -60,8 +61,10 @@ export async function tap(
     try {
       for (const output of outputs) await output.ready();
     } catch (error) {
-      // Nobody reads it any more, or the disk is full: a tap that tells nothing is of no use.
-      const failure = new Failure(`Cannot go on: ${messageOf(error)}; make room, and tap again`);
+      // The reader has closed the output, or the disk is full: without output, tap is of no use.
+      const failure = new Failure(
+        `Cannot write the output: ${messageOf(error)}; free disk space, and start tap again`,
+      );
       stopped.reject(isBrokenPipe(error) ? error : failure);
     }
   };
@@ -103,16 +106,16 @@ interface Observers {
   readonly printer: Printer;
   readonly recording: Recording | undefined;
   readonly lookout: Lookout;
-  /** Whether too much waits to be written. */
+  /** Whether too much output is waiting to be written. */
   busy(): boolean;
-  /** Waits while too much waits to be written. Never rejects. */
+  /** Waits while too much output is waiting to be written. Never rejects. */
   ready(): Promise<void>;
 }
 
-/** How long a connection that has failed may pass nothing before it is closed, in milliseconds. */
+/** How long a failed connection may forward nothing before it is closed, in milliseconds. */
 const LINGER_MS = 1_000;
 
-/** One connection that is tapped. */
+/** One tapped connection. */
 class Tap {
   readonly #number: number;
   readonly #client: ByteStream;
@@ -121,7 +124,7 @@ class Tap {
   #server: ByteStream | undefined;
   #closed = false;
   #error = "";
-  #passed = 0; // bytes, in both directions
+  #passed = 0; // bytes forwarded, in both directions
   #ending: ReturnType<typeof setInterval> | undefined;
 
   constructor(number: number, client: ByteStream, observers: Observers) {
@@ -131,7 +134,7 @@ class Tap {
     this.#calls = new Calls(number, (event) => observers.printer.event(event));
   }
 
-  /** Never rejects. */
+  /** Connects to the server, and forwards until both sides are done. Never rejects. */
   async run(target: ParsedAddress): Promise<void> {
     const { printer, recording, lookout } = this.#observers;
     const connection = this.#number;
@@ -175,7 +178,7 @@ class Tap {
     }
   }
 
-  /** The first failure is the one to tell. After it, what is still on its way has a moment to come. */
+  /** Notes the first failure. The connection is closed once no more bytes are forwarded. */
   #fail(what: string, reason: unknown): void {
     if (this.#closed || this.#error !== "") return;
     this.#error = what + messageOf(reason).replace(/ \(os error \d+\)/, "");
@@ -187,8 +190,8 @@ class Tap {
   }
 
   /**
-   * Passes on what one side sends until its end, and that as well. What goes wrong ends this
-   * direction only: there may be answers in the other one. Never rejects.
+   * Forwards what one side sends, and then its half-close. A failure ends this direction only, since
+   * there may be answers in the other one. Never rejects.
    */
   async #pump(from: Side, source: ByteStream, destination: ByteStream): Promise<void> {
     try {
@@ -199,7 +202,7 @@ class Tap {
     try {
       await destination.closeWrite();
     } catch {
-      // It has gone.
+      // The destination is gone.
     }
   }
 
@@ -212,10 +215,11 @@ class Tap {
       const space = look.space() ?? (spare ??= new Uint8Array(1 << 15));
       const length = await source.read(space);
       if (length === null) return;
-      // To close with bytes unread would take from the source what it has not read, either.
+      // Keep reading: closing with unread bytes resets the connection, and the source would lose
+      // answers that it has not read yet.
       if (!writable) continue;
       try {
-        // Deno writes when this turn ends, so nothing else is done in it.
+        // Deno writes at the end of this turn of the event loop, so nothing else is done in it.
         await writeAll(destination, space.subarray(0, length));
       } catch (reason) {
         this.#fail("", reason);
@@ -228,11 +232,11 @@ class Tap {
     }
   }
 
-  /** Looks at the bytes of one direction, as long as they are ttrpc. */
+  /** Decodes the bytes of one direction, as long as they are ttrpc. */
   #observer(from: Side): { space(): Uint8Array<ArrayBuffer> | undefined; push(n: number): void } {
     const { printer, recording, lookout } = this.#observers;
     const connection = this.#number;
-    // Larger than any frame: what peers think too long is for them to say.
+    // Longer than any frame can be: the peers decide which messages are too long.
     const decoder = new FrameDecoder(MESSAGE_BYTES_MAX);
     let readable = true;
     const sink: FrameSink = {
@@ -253,7 +257,7 @@ class Tap {
           decoder.push(length, sink);
         } catch {
           readable = false;
-          const error = `the ${from} does not speak ttrpc; its bytes pass unseen from here on`;
+          const error = `the ${from} does not speak ttrpc; its bytes are forwarded, not decoded`;
           const fields = { connection, event: "strange", from, error };
           lookout.later(0, () => printer.note(`${connection}: ${error}`, fields));
         }

@@ -1,5 +1,5 @@
 /**
- * Examples of messages, to start from.
+ * Makes example messages, for the user to fill in.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import type { Json } from "./input.ts";
 
-// What these look like as JSON does not follow from their fields.
+// The JSON of these types does not follow from their fields.
 const KNOWN: Readonly<Record<string, Json>> = {
   "google.protobuf.Any": { "@type": "pkg.Message" },
   "google.protobuf.Duration": "1s",
@@ -20,10 +20,10 @@ const KNOWN: Readonly<Record<string, Json>> = {
 };
 
 /**
- * A message with all its fields; of a oneof it has the first.
+ * Makes a message with all its fields, and with the first field of each oneof.
  *
- * @param schema Its type.
- * @returns The message as JSON. `call` takes it as it is, but for the type of an Any.
+ * @param schema The type of the message.
+ * @returns The message as JSON. `call` accepts it as it is, except for the type of an Any.
  */
 export function templateOf(schema: DescMessage): Json {
   return messageOf(schema, []);
@@ -38,7 +38,7 @@ function messageOf(schema: DescMessage, above: readonly DescMessage[]): Json {
   const json: Record<string, Json> = {};
   for (const member of schema.members) {
     const field = member.kind === "field" ? member : member.fields[0];
-    // A type inside of itself would never end.
+    // A type that contains itself would never end.
     if (field && !within.some((type) => type === field.message)) {
       json[field.jsonName] = fieldOf(field, within);
     }
@@ -74,7 +74,7 @@ function scalarOf(type: ScalarType): Json {
     case ScalarType.SINT64:
     case ScalarType.FIXED64:
     case ScalarType.SFIXED64:
-      return "0"; // a number of JSON does not hold all of them
+      return "0"; // a JSON number cannot hold all 64-bit integers
     default:
       return 0;
   }

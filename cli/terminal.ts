@@ -1,5 +1,5 @@
 /**
- * What the command prints to: queued text that keeps its order, and colours where they belong.
+ * The output of the command: a queue that keeps the order, colours on terminals, and interrupts.
  *
  * @module
  */
@@ -8,20 +8,20 @@ import { printable, printableJson } from "./printable.ts";
 
 const encoder = new TextEncoder();
 
-/** Where bytes go: a file, or one of the standard streams. */
+/** A destination of bytes: a file, or one of the standard streams. */
 export interface Sink {
-  /** Writes some of the bytes, and says how many. */
+  /** Writes some of the bytes, and returns how many. */
   write(bytes: Uint8Array): Promise<number>;
   /** Whether it is a terminal. */
   isTerminal(): boolean;
 }
 
-// Above so many bytes that wait to be written, a producer should wait for them.
+// With more bytes than this waiting to be written, a producer should wait.
 const PENDING_BYTES = 1 << 20;
 
-/** Text on its way to a file. Writing never blocks the writer; order is kept. */
+/** Output to a file, written in order. Adding to it never waits. */
 export class Output {
-  /** Whether it may be coloured. */
+  /** Whether to print colours. */
   readonly colours: boolean;
   readonly #sink: Sink;
   #queue: Uint8Array[] = [];
@@ -41,8 +41,8 @@ export class Output {
   }
 
   /**
-   * Adds text, or bytes that do not change any more, as they are: not for what others have written
-   * where it can get to a terminal.
+   * Adds text or bytes as they are. Not for text from peers or files that can reach a terminal. The
+   * bytes must not change any more.
    */
   print(text: string | Uint8Array): void {
     if (this.#failed || text.length === 0) return;
@@ -53,8 +53,8 @@ export class Output {
   }
 
   /**
-   * Adds text. What stands in the template is ours; the values in it may have come from anywhere,
-   * and are made printable.
+   * Adds text. The template itself is printed as it is; the values in it may come from anywhere, and
+   * are made printable.
    */
   show(ours: TemplateStringsArray, ...values: Shown[]): void {
     this.print(this.#text(ours, values));
@@ -65,29 +65,29 @@ export class Output {
     this.print(`${this.#text(ours, values)}\n`);
   }
 
-  /** Adds a value as a line of JSON; as several if it is to be indented. */
+  /** Adds a value as one line of JSON, or as several with an indent. */
   json(value: unknown, indent?: number): void {
     this.print(`${printableJson(value, indent)}\n`);
   }
 
-  /** Whether {@linkcode Output.ready} has something to wait for, or to tell. */
+  /** Whether {@linkcode Output.ready} has something to wait for, or will reject. */
   get busy(): boolean {
     return this.#pending > PENDING_BYTES || this.#failed !== undefined;
   }
 
-  /** Waits if much waits to be written already. Rejects if nothing can be written any more. */
+  /** Waits while much is left to write. Rejects if writing has failed. */
   async ready(): Promise<void> {
     if (this.#pending > PENDING_BYTES) await this.#writing;
     if (this.#failed) throw this.#failed.error;
   }
 
-  /** Waits until all is written. Rejects if it cannot be. */
+  /** Waits until all is written. Rejects if writing has failed. */
   async flushed(): Promise<void> {
     await this.#writing;
     if (this.#failed) throw this.#failed.error;
   }
 
-  /** Text in a colour, where it is shown and there are colours. */
+  /** Text in a colour, for {@linkcode Output.show} and {@linkcode Output.line}. */
   paint(colour: Colour, text: string): Painted {
     return new Painted(colour, text);
   }
@@ -103,7 +103,7 @@ export class Output {
       : text;
   }
 
-  /** Never rejects: a failure is told to whoever waits. */
+  /** Never rejects: `ready()` and `flushed()` report a failure. */
   async #write(): Promise<void> {
     try {
       await null; // what is printed in one turn goes out in one write
@@ -154,23 +154,23 @@ export class Painted {
   }
 }
 
-/** What can be shown. */
+/** A value in a template. */
 type Shown = string | number | Painted;
 
-/** What a command reads, prints to, and is stopped by. */
+/** The outputs of a command. */
 export interface Terminal {
   /** For results. */
   readonly out: Output;
-  /** For errors and all that is not the result. */
+  /** For errors, and for everything else that is not a result. */
   readonly err: Output;
 }
 
-/** The terminal, or whatever stands in for it. */
+/** The standard output and the standard error of the process. */
 export function terminal(): Terminal {
   return { out: new Output(Deno.stdout), err: new Output(Deno.stderr) };
 }
 
-/** Tells of SIGINT and SIGTERM. A second one ends the process at once. */
+/** Listens for SIGINT and SIGTERM. A second one ends the process at once. */
 export class Interrupt implements Disposable {
   readonly #controller = new AbortController();
   readonly #listener = (): void => {

@@ -1,5 +1,5 @@
 /**
- * Messages as protobuf's text format, which is easier on the eye than JSON.
+ * Formats messages in protobuf's text format, which is easier to read than JSON.
  *
  * @module
  */
@@ -18,10 +18,10 @@ import { printableJson } from "./printable.ts";
 /**
  * A message as text.
  *
- * @param schema Its type.
- * @param bytes The message, encoded.
- * @param registry Has the types inside of an Any.
- * @returns Lines. What a terminal would act on is escaped inside of strings, and not elsewhere.
+ * @param schema The type of the message.
+ * @param bytes The encoded message.
+ * @param registry The types that an Any may contain.
+ * @returns Lines. Characters that a terminal would act on are escaped inside strings only.
  */
 export function toText(schema: DescMessage, bytes: Uint8Array, registry: Registry): string[] {
   return fieldsOf(reflect(schema, fromBinary(schema, bytes)), registry);

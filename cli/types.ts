@@ -1,5 +1,5 @@
 /**
- * The types of fields, in protobuf's words.
+ * The names of field types, as in .proto files.
  *
  * @module
  */

@@ -95,7 +95,7 @@ Deno.test("serve() refuses a folder in the way, and a folder that is missing", (
   using socket = new SocketFolder();
   throws(() => serve({ path: socket.folder }, routes), {
     name: "AddrInUse",
-    message: /no socket/,
+    message: /not a socket/,
   });
   throws(() => serve({ path: `${socket.folder}/none/x.sock` }, routes), {
     name: "NotFound",

@@ -186,5 +186,5 @@ Deno.test("cli: a method that only the schema has is told as such", async () => 
   });
   using folder = new SchemaFolder();
   const args = ["call", bed.path, `${SERVICE}/Nothing`, "{}", "-d", folder.set];
-  await fails(args, 76, /UNIMPLEMENTED: method Nothing; the server does not offer this/);
+  await fails(args, 76, /UNIMPLEMENTED: method Nothing; the server does not implement this/);
 });

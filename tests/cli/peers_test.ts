@@ -33,7 +33,7 @@ go.test("cli: call makes calls of all kinds", async () => {
   equal(chat.stdout, `{"text":"a"}\n{"text":"b"}\n`);
   deepEqual([fail.code, fail.stderr], [69, `error: ${SERVICE}/Fail: NOT_FOUND: no such task\n`]);
   equal(none.code, 76);
-  match(none.stderr, /UNIMPLEMENTED: service no\.Service; the server does not offer this/);
+  match(none.stderr, /UNIMPLEMENTED: service no\.Service; the server does not implement this/);
 });
 
 go.test("cli: a tap between Go's client and our server changes nothing", async () => {

@@ -74,10 +74,10 @@ Deno.test("cli: serve says what in its file does not fit, and where", async () =
   const cases: [unknown, RegExp][] = [
     [[], /expected an object such as/],
     [{ [`${SERVICE}/Ecko`]: {} }, /Cannot find method Ecko .*did you mean Echo\?/],
-    [{ [echo]: { respond: {} } }, /Echo in \S+: there is no "respond"; did you mean response\?/],
+    [{ [echo]: { respond: {} } }, /Echo in \S+: unknown field "respond"; did you mean response\?/],
     [{ [echo]: {} }, /expected a "response" or an "error"/],
     [{ [echo]: [{ response: {} }, { response: { txt: "" } }] }, /reply 2 in .*did you mean text\?/],
-    [{ [echo]: { responses: [] } }, /gives one message; it takes "response"/],
+    [{ [echo]: { responses: [] } }, /returns one message; use "response"/],
     [{ [echo]: { error: "NOT_FUOND" } }, /no error code "NOT_FUOND"; did you mean NOT_FOUND\?/],
     [{ [echo]: { response: {}, delay: "soon" } }, /It takes a number and a unit/],
   ];

@@ -194,7 +194,7 @@ Deno.test("cli: tap passes on what is not ttrpc, and says so", async () => {
     await client.write(new TextEncoder().encode(said));
     equal(text(buffer.subarray(0, (await server.read(buffer))!)), said);
   }
-  await tap.printed(/the client does not speak ttrpc; its bytes pass unseen/);
+  await tap.printed(/the client does not speak ttrpc; its bytes are forwarded, not decoded/);
 });
 
 for (const transport of ["unix", "tcp"] as const) {
@@ -363,7 +363,11 @@ Deno.test("cli: tap and replay say what is wrong with their files and addresses"
     [["tap", bed.path, bed.path], 1, /another server listens there; choose another address/],
     [["tap", `${folder.folder}/no/x.sock`, bed.path], 1, /its folder does not exist; choose/],
     [["replay", "/nowhere", bed.path], 2, /Cannot read the recording \/nowhere/],
-    [["replay", noRecording, bed.path], 2, /it is no recording; make one with ttrpc tap --record/],
+    [
+      ["replay", noRecording, bed.path],
+      2,
+      /it is not a recording; make one with ttrpc tap --record/,
+    ],
     [["replay", damaged, bed.path], 2, /line 2 is damaged/],
     [["replay", fine, `${folder.folder}/nobody.sock`], 78, /is the server running\?/],
   ];
