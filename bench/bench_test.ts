@@ -13,7 +13,7 @@ import { workloadNamed, workloads } from "./workloads.ts";
 
 const NAMES = ["raw", "ours", "go", "grpc-js"];
 
-/** Results of runs at 100 bytes: who, in which round, how many calls in a second. */
+/** Results of runs at 100 bytes: the contender, the round, and the calls in one second. */
 function resultsOf(...runs: [contender: string, round: number, calls: number][]): Results {
   const results = new Results();
   const rss = { idle: 1 << 20, load: 2 << 20 };
@@ -40,7 +40,7 @@ Deno.test("the benchmark's arguments are read, and unknown names are refused", (
   });
   throws(
     () => parseOptions(["--only", "unary_99B"]),
-    /Cannot measure only "unary_99B": there are /,
+    /Cannot measure only "unary_99B": the names are /,
   );
   throws(() => parseOptions(["--fast"]), TypeError);
   equal(parseOptions(["--runs", "3"]).runs, 3);

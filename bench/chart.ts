@@ -1,7 +1,7 @@
 import type { ColumnName, Results } from "./results.ts";
 import { significant } from "./statistics.ts";
 
-/** What the chart shows, panel by panel. */
+/** The panels of the chart. */
 const panels: readonly {
   readonly title: string;
   readonly workload: string;
@@ -13,7 +13,7 @@ const panels: readonly {
     column: "callsPerSecond",
   },
   {
-    title: "Round trip in us, 100 B, one in flight (less is better)",
+    title: "Round trip in us, 100 B, one in flight (lower is better)",
     workload: "unary_100B_c1",
     column: "p50Us",
   },
@@ -23,7 +23,7 @@ const panels: readonly {
     column: "callsPerSecond",
   },
   {
-    title: "MiB of server memory under load (less is better)",
+    title: "MiB of server memory under load (lower is better)",
     workload: "unary_100B_c64",
     column: "serverLoadMiB",
   },
@@ -36,7 +36,7 @@ const ROW = 22;
 const HEAD = 34;
 const GAP = 18;
 
-// Colours that can be read on white and on black; the text follows the reader's choice.
+// Colours that can be read on white and on black; the text follows the reader's colour scheme.
 const STYLE = `
   text { font: 13px system-ui, sans-serif; fill: #24292f; }
   .title { font-weight: 600; }
@@ -49,14 +49,14 @@ const STYLE = `
   }
 `;
 
-/** The most telling figures, as bars in an SVG image. */
+/** The most important figures, as bars in an SVG image. */
 export function chart(results: Results, contenders: readonly string[]): string {
   const parts: string[] = [];
   let y = 0;
   for (const { title, workload, column } of panels) {
     const bars = contenders.flatMap((name) => {
       const value = results.figure(name, workload, column)?.median;
-      // The raw echo batches what nothing that looks into messages can, and would dwarf the rest.
+      // The raw echo reads and writes hundreds of messages at once, and would dwarf the others.
       return value === undefined || (name === "raw" && column === "callsPerSecond")
         ? []
         : [{ name, value }];

@@ -2,25 +2,25 @@ import { buildGo, buildRust, bundleForNode, output, pathOf } from "./build.ts";
 
 /** Something to measure. */
 export interface Contender {
-  /** What it is called in figures and on the command line. */
+  /** Its name in figures and on the command line. */
   readonly name: string;
   /** What is measured, with its version. */
   readonly about: string;
-  /** How its server is started, before `server` and the rest. */
+  /** The command that starts its server; `server` and the other arguments follow. */
   readonly server: readonly string[];
-  /** How its client is started, before `client` and the rest. */
+  /** The command that starts its client; `client` and the other arguments follow. */
   readonly client: readonly string[];
 }
 
-/** A contender that may turn out not to be there. */
+/** A contender that may not be available. */
 export interface Candidate {
   /** The contender's name. */
   readonly name: string;
   /**
-   * Builds or loads what is needed.
+   * Builds or loads what it needs.
    *
-   * @param profiles Where peers under Deno are to write V8 profiles, if at all.
-   * @returns The rest. Rejects with the reason if it is not to be had here.
+   * @param profiles The folder for V8 profiles of the peers under Deno, if they are wanted.
+   * @returns The rest of the contender. Rejects with the reason if it is not available here.
    */
   prepare(profiles: string | undefined): Promise<Omit<Contender, "name">>;
 }
@@ -39,7 +39,7 @@ export const candidates: readonly Candidate[] = [
   ...[
     { way: "typed", about: "this module with itself, messages that are bytes" },
     { way: "raw", about: "the same by client.callRaw()" },
-    { way: "intercepted", about: "the same with an interceptor on each side that passes all on" },
+    { way: "intercepted", about: "the same with an interceptor on each side that does nothing" },
   ].map(({ way, about }) => ({
     name: `ours-${way}`,
     prepare: async (profiles?: string) =>
@@ -95,12 +95,12 @@ export const candidates: readonly Candidate[] = [
   },
 ];
 
-/** What runs a peer under Deno. */
+/** The command that runs a peer under Deno. */
 export async function deno(peer: string, profiles?: string): Promise<string[]> {
   const path = pathOf(`peers/${peer}`);
   await output([Deno.execPath(), "cache", "--quiet", path]);
   const flags = profiles === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profiles}`];
-  // Lets a server collect its garbage when it is asked to; nothing else comes of it.
+  // Lets a server collect its garbage on request; it has no other effect.
   flags.push("--v8-flags=--expose-gc");
   return [Deno.execPath(), "run", "--quiet", "--allow-all", ...flags, path];
 }

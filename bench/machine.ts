@@ -1,6 +1,6 @@
 import { cpus } from "node:os";
 
-/** What the figures were measured on. */
+/** The machine that the figures were measured on. */
 export function describeMachine() {
   return {
     cpu: cpus()[0]?.model ?? "unknown",

@@ -15,7 +15,7 @@ import { Results } from "./results.ts";
 import { run, type Schedule } from "./run.ts";
 import { aligned, tables } from "./tables.ts";
 
-// V8 optimises what runs for some seconds; before that, ours makes half the calls.
+// V8 optimises code during the first seconds; before that, ours makes half the calls per second.
 const FULL: Schedule = { rounds: 2, warmUpMs: 2_500, measureMs: 1_000 };
 const QUICK: Schedule = { rounds: 2, warmUpMs: 400, measureMs: 350 };
 
@@ -59,7 +59,7 @@ async function prepare(options: Options, { missing }: Results): Promise<Contende
   return contenders;
 }
 
-/** Lets the contenders take turns, so that what else the machine does meets all of them. */
+/** Lets the contenders take turns, so that other work of the machine affects all of them. */
 async function measure(
   contenders: readonly Contender[],
   work: readonly Job[],

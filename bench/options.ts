@@ -3,18 +3,18 @@ import { candidates } from "./contenders.ts";
 import { probes } from "./probes/all.ts";
 import { can, type Workload, workloads } from "./workloads.ts";
 
-/** What is printed beside what is wrong with the arguments. */
+/** Printed below an error in the arguments. */
 export const USAGE =
   `deno task bench [--quick] [--only NAME,...] [--runs N] [--json] [--cpu-prof DIR]
 
-  --quick         less than a minute, with a part of the workloads
-  --only NAME,... only these workloads, probes or contenders
-  --runs N        all of it N times; the figures are medians over all of them
+  --quick         run some of the workloads, in less than a minute
+  --only NAME,... run only these workloads, probes or contenders
+  --runs N        run everything N times; the figures are medians over all runs
   --json          print one JSON object
-  --cpu-prof DIR  have the peers that run under Deno write V8 profiles; the figures suffer
+  --cpu-prof DIR  write V8 profiles of the peers under Deno, which makes them slower
 `;
 
-/** What is to be done. */
+/** The options of the benchmark. */
 export interface Options {
   readonly quick: boolean;
   readonly only: readonly string[] | undefined;
@@ -39,22 +39,22 @@ export function parseOptions(args: string[]): Options {
   const known = [...workloads, ...probes, ...candidates].map(({ name }) => name);
   const unknown = only?.find((name) => !known.includes(name));
   if (unknown !== undefined) {
-    throw new TypeError(`Cannot measure only "${unknown}": there are ${known.join(", ")}`);
+    throw new TypeError(`Cannot measure only "${unknown}": the names are ${known.join(", ")}`);
   }
   const runs = Number(values.runs);
   if (!Number.isInteger(runs) || runs < 1) {
-    throw new RangeError(`Cannot measure "${values.runs}" times: it takes a number from 1 on`);
+    throw new RangeError(`Cannot measure "${values.runs}" times: expected a whole number above 0`);
   }
   return { quick: values.quick, only, runs, json: values.json, profiles: values["cpu-prof"] };
 }
 
-/** A workload, and who is asked to do it. */
+/** A workload, and the contenders that run it. */
 export interface Job {
   readonly workload: Workload;
   readonly by: readonly string[];
 }
 
-/** What the options leave of the workloads, for these contenders. */
+/** The workloads that the options select, for these contenders. */
 export function jobs(
   { quick, only }: Pick<Options, "quick" | "only">,
   contenders: readonly string[],
@@ -63,7 +63,7 @@ export function jobs(
   const contendersNamed = isNamed(only, candidates);
   return workloads.flatMap((workload) => {
     if (named && !only!.includes(workload.name)) return [];
-    // Who asks for both gets both, if at all possible.
+    // A workload and a contender that are both named are run, if that is possible.
     const usual = quick && !named ? workload.quickBy : workload.by;
     const by = contenders.filter((name) =>
       named && contendersNamed ? can(name, workload) : usual.includes(name)
@@ -72,13 +72,13 @@ export function jobs(
   });
 }
 
-/** What the options leave of the probes. */
+/** The probes that the options select. */
 export function probesOf({ only }: Options): typeof probes {
   if (!isNamed(only, [...workloads, ...probes])) return probes;
   return probes.filter(({ name }) => only!.includes(name));
 }
 
-/** What the options leave of the contenders. */
+/** The contenders that the options select. */
 export function candidatesOf({ only, quick }: Options): typeof candidates {
   if (isNamed(only, candidates)) return candidates.filter(({ name }) => only!.includes(name));
   const works = jobs({ quick, only }, candidates.map(({ name }) => name));

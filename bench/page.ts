@@ -9,18 +9,18 @@ import { markdown, tables } from "./tables.ts";
 
 const FOLDER = new URL("../docs/performance/", import.meta.url);
 
-/** All that there is to tell. */
+/** The results, and how they were measured. */
 export interface Report {
   readonly machine: ReturnType<typeof describeMachine>;
   readonly schedule: Schedule;
   readonly contenders: readonly Contender[];
-  /** What each run of the benchmark found out. */
+  /** The results of each run of the benchmark. */
   readonly runs: readonly Results[];
-  /** All of it together. */
+  /** The results of all runs together. */
   readonly all: Results;
 }
 
-/** What the medians are taken over, in words. */
+/** A description of the runs and rounds that the medians are taken over. */
 export function scheduleOf({ schedule: { rounds, warmUpMs, measureMs }, runs }: Report): string {
   const times = runs.length === 1 ? "" : `${runs.length} runs of `;
   return `${times}${rounds} rounds of ${measureMs} ms, each after ${warmUpMs} ms`;
@@ -32,10 +32,10 @@ export async function writePage(report: Report): Promise<void> {
   const names = contenders.map(({ name }) => name);
   const parts = [
     "# Figures",
-    "Written by `deno task bench`; do not edit. `bench/README.md` says what is measured, and how.",
+    "Written by `deno task bench`; do not edit. `bench/README.md` explains what is measured.",
     `Deno ${machine.deno} on ${machine.cores} cores of ${machine.cpu}, ${machine.os}, ` +
     `${new Date().toISOString().slice(0, 10)}. Medians of ${scheduleOf(report)}, ` +
-    `with half the span between best and worst.`,
+    `with half the difference between best and worst as spread.`,
     contenders.map(({ name, about }) => `- **${name}**: ${about}`).join("\n"),
   ];
   const missing = Object.entries(results.missing);
@@ -43,7 +43,7 @@ export async function writePage(report: Report): Promise<void> {
     const lines = missing.map(([name, why]) => `- ${name}: ${why.split("\n")[0]}`);
     parts.push("Missing:", lines.join("\n"));
   }
-  parts.push("![The most telling figures](chart.svg)");
+  parts.push("![The most important figures](chart.svg)");
   for (const table of tables(results, names, runs)) {
     parts.push(`## ${table.title}`, markdown(table));
   }

@@ -1,17 +1,17 @@
 import type { Plan } from "./workloads.ts";
 
-/** How long a process may take at all before it counts as hung, in milliseconds. */
+/** How long a process may run before it is killed, in milliseconds. */
 const PATIENCE_MS = 120_000;
 
-/** What a process has used so far. */
+/** The memory and CPU time that a process has used so far. */
 export interface Usage {
-  /** What it has resident in memory, in bytes. */
+  /** The resident memory, in bytes. */
   readonly rss: number;
-  /** The time on processors, in microseconds. */
+  /** The CPU time, in microseconds. */
   readonly cpuUs: number;
 }
 
-/** What a process has used, or nothing where there is no /proc that says so. */
+/** The usage of a process; `undefined` without `/proc`. */
 export function usage(pid: number): Usage | undefined {
   try {
     const status = Deno.readTextFileSync(`/proc/${pid}/status`);
@@ -27,7 +27,7 @@ export function usage(pid: number): Usage | undefined {
   }
 }
 
-/** A peer at work, which ends with its standard input. `peers/peer.ts` says how one talks. */
+/** A running peer, which exits when its stdin is closed. `peers/peer.ts` documents the commands. */
 export class PeerProcess implements AsyncDisposable {
   readonly #name: string;
   readonly #process: Deno.ChildProcess;
@@ -71,22 +71,22 @@ export class PeerProcess implements AsyncDisposable {
     return this.#process.pid;
   }
 
-  /** What it has used so far. */
+  /** Its usage so far. */
   get usage(): Usage | undefined {
     return usage(this.pid);
   }
 
-  /** Asks something, and waits for the answer. */
+  /** Sends a command, and waits for the answer. */
   async ask<T = unknown>(question: string): Promise<T> {
     await this.#questions.write(new TextEncoder().encode(`${question}\n`));
     return await this.answer<T>();
   }
 
-  /** The next line, which is one of JSON. */
+  /** Reads the next answer, a line of JSON. */
   async answer<T>(): Promise<T> {
     while (!this.#rest.includes("\n")) {
       const { done, value } = await this.#answers.read();
-      if (done) throw new Error(`The ${this.#name} has ended`);
+      if (done) throw new Error(`the ${this.#name} has exited`);
       this.#rest += value;
     }
     const at = this.#rest.indexOf("\n");
@@ -95,7 +95,7 @@ export class PeerProcess implements AsyncDisposable {
     return JSON.parse(line);
   }
 
-  /** Closes its input, which ends it. */
+  /** Closes its stdin, and waits until it has exited. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#questions.close().catch(() => {});
     await this.#answers.cancel();

@@ -1,21 +1,21 @@
 import type { ColumnName, Results } from "./results.ts";
 import { type Workload, workloads } from "./workloads.ts";
 
-/** A ratio or a difference that there is a goal for, or that explains one. */
+/** A ratio or a difference with a goal, or one that explains a goal. */
 export interface Ratio {
   /** Its key in the JSON object. */
   readonly name: string;
-  /** What it is, for readers. */
+  /** Its title in tables. */
   readonly title: string;
-  /** The goal, if there is one. */
+  /** The goal, if it is an upper bound. */
   readonly atMost?: number;
-  /** The goal, if there is one. */
+  /** The goal, if it is a lower bound. */
   readonly atLeast?: number;
-  /** The value; `null` if something that it takes is not there. */
+  /** The value; `null` if a figure that it needs was not measured. */
   of(results: Results): number | null;
 }
 
-/** What the project wants to reach, in the order of its table. */
+/** The goals of the project, in the order of the table. */
 export const goals: readonly Ratio[] = [
   {
     name: "unary_100B_c1_p50_over_raw",
@@ -55,7 +55,7 @@ export const goals: readonly Ratio[] = [
   },
   {
     name: "intercepted_cost_over_typed",
-    title: "the same with an interceptor on each side, of which each may add a call's cost",
+    title: "the same with an interceptor on each side; each may add the cost of one call",
     atMost: 3,
     of: (results) => cost(results, "ours-intercepted", "ours-typed"),
   },
@@ -76,7 +76,7 @@ export const goals: readonly Ratio[] = [
   ),
   {
     name: "rss_small_load_minus_bare_mib",
-    title: "server's memory under the load of 100 B, less a bare listener's, MiB",
+    title: "server's memory under the load of 100 B, minus a bare listener's, MiB",
     atMost: 24,
     of: (results) => minusListener(results, "unary_100B_c64", "serverLoadMiB"),
   },
@@ -88,13 +88,13 @@ export const goals: readonly Ratio[] = [
   },
   {
     name: "rss_after_1MiB_10s_minus_bare_mib",
-    title: "server's memory 10 s after a load of 1 MiB, less a bare listener's, MiB",
+    title: "server's memory 10 s after a load of 1 MiB, minus a bare listener's, MiB",
     atMost: 32,
     of: (results) => minusListener(results, "unary_1MiB_c1", "serverAfterMiB"),
   },
   {
     name: "idle_connection_minus_bare_kib",
-    title: "an idle connection, less a bare one, KiB",
+    title: "an idle connection, minus a bare one, KiB",
     atMost: 6,
     of: (results) => minus(results, "idle_connection_kib", "ours", "bare"),
   },
@@ -134,7 +134,7 @@ export const goals: readonly Ratio[] = [
   },
 ];
 
-/** What explains the goals' figures, and has no goal of its own. */
+/** Figures without a goal that explain those with one. */
 export const explanations: readonly Ratio[] = [
   growth("c1024_over_c64", "1,024 in flight over 64", "unary_100B_c1024", "unary_100B_c64"),
   growth("c64_over_c1", "64 in flight over 1", "unary_100B_c64", "unary_100B_c1"),
@@ -151,12 +151,12 @@ export const explanations: readonly Ratio[] = [
   },
   {
     name: "rss_idle_minus_bare_mib",
-    title: "server's memory before any load, less a bare listener's, MiB",
+    title: "server's memory before any load, minus a bare listener's, MiB",
     of: (results) => minusListener(results, "unary_100B_c64", "serverIdleMiB"),
   },
   {
     name: "used_connection_minus_bare_kib",
-    title: "an idle connection that was called on once, less a bare one, KiB",
+    title: "an idle connection after one call, minus a bare one, KiB",
     of: (results) => minus(results, "used_connection_kib", "ours", "bare"),
   },
   {
@@ -166,7 +166,7 @@ export const explanations: readonly Ratio[] = [
   },
   {
     name: "protobuf_import_ms",
-    title: "what importing protobuf-es takes, ms",
+    title: "importing protobuf-es, ms",
     of: (results) => minus(results, "cold_start_ms", "bare + protobuf-es", "bare"),
   },
   {
@@ -176,7 +176,7 @@ export const explanations: readonly Ratio[] = [
   },
 ];
 
-/** The ratios that every workload has: which figures, with what in the name. */
+/** The ratios that every workload has: the column, and the part of the ratio's name. */
 const general = [
   { column: "p50Us", infix: "_p50" },
   { column: "p99Us", infix: "_p99" },
@@ -184,7 +184,7 @@ const general = [
   { column: "serverLoadMiB", infix: "_rss" },
 ] as const;
 
-/** All ratios by name. `null` where something is not there. */
+/** All ratios by name; `null` for those that were not measured. */
 export function ratios(results: Results): Record<string, number | null> {
   const all: Record<string, number | null> = {};
   for (const ratio of [...goals, ...explanations]) all[ratio.name] = ratio.of(results);
@@ -200,7 +200,7 @@ export function ratios(results: Results): Record<string, number | null> {
   return all;
 }
 
-/** Whether a value reaches its goal; `undefined` if there is nothing to say. */
+/** Whether a value reaches its goal; `undefined` if there is no value or no goal. */
 export function reaches({ atMost, atLeast }: Ratio, value: number | null): boolean | undefined {
   if (value === null) return undefined;
   if (atMost !== undefined) return value <= atMost;
@@ -208,17 +208,17 @@ export function reaches({ atMost, atLeast }: Ratio, value: number | null): boole
   return undefined;
 }
 
-/** Whom ours is compared with in a workload. */
+/** The contenders that ours is compared with in a workload. */
 export function othersOf({ by }: Workload): string[] {
   return by.filter((name) => !name.split("-").includes("ours"));
 }
 
-/** Whether a single call is timed. */
+/** Whether the latency of single calls is measured. */
 export function hasLatency({ kind, inFlight }: Workload): boolean {
   return kind === "unary" && inFlight === 1;
 }
 
-/** A ratio of calls per second, whose name says of what. */
+/** A ratio of calls per second; its name has the workload and the contender. */
 function calls(name: string, title: string, atLeast: number): Ratio {
   const [, work = "", other] = /^(.*)_over_(.*)$/.exec(name)!;
   const workload = workloads.some((workload) => workload.name === work) ? work : `${work}_c1`;
@@ -246,7 +246,7 @@ function growth(
   };
 }
 
-/** The CPU time per call of one of our ways over another's. */
+/** The CPU time per call of one way to call over another's. */
 function cost(results: Results, one: string, other: string): number | null {
   const columns = ["clientCpuUs", "serverCpuUs"] as const;
   const of = (contender: string) =>

@@ -6,8 +6,8 @@ const STATE = `/run/containerd/io.containerd.runtime.v2.task/k8s.io/${ID}`;
 const LAYERS = "/var/lib/containerd/snapshots";
 
 /**
- * What containerd asks of a shim for a container on an overlay of two layers. All contenders get
- * it encoded, and decode it with their own generated code.
+ * The request of containerd to a shim to create a container on an overlay of two layers. All
+ * contenders get it encoded, and decode it with their own generated code.
  */
 export const realistic: Uint8Array = toBinary(
   CreateTaskRequestSchema,
@@ -38,5 +38,5 @@ export const realistic: Uint8Array = toBinary(
   }),
 );
 
-/** The same in hexadecimal, which every language can read from a command line. */
+/** The same in hexadecimal, for the command line of the peers. */
 export const realisticHex: string = realistic.toHex();

@@ -3,7 +3,7 @@ import type { Run } from "./run.ts";
 import { type Figure, ratioByRound, summary } from "./statistics.ts";
 import type { Workload } from "./workloads.ts";
 
-/** One run, and where it belongs. */
+/** One run, with its round, contender and workload. */
 export interface Entry {
   readonly round: number;
   readonly contender: string;
@@ -11,7 +11,7 @@ export interface Entry {
   readonly run: Run;
 }
 
-/** What can be taken from a run: how it is called and shown, and where it stands. */
+/** The columns of the tables: their titles, and their values of a run. */
 export const columns = {
   p50Us: { title: "p50 us", of: (run: Run) => run.p50Us },
   p99Us: { title: "p99 us", of: (run: Run) => run.p99Us },
@@ -32,19 +32,19 @@ export const columns = {
 /** The name of a column. */
 export type ColumnName = keyof typeof columns;
 
-/** What is taken from a run. */
+/** Takes a value from a run. */
 export type Of = (run: Run, workload: Workload) => number | null;
 
-/** All that was found out. */
+/** The results of the benchmark. */
 export class Results {
   /** The runs. */
   readonly entries: Entry[] = [];
-  /** What probes found. */
+  /** The figures of probes. */
   readonly readings: Reading[] = [];
-  /** Contenders and probes that are not to be had, and runs that failed, with the reason. */
+  /** Contenders and probes that are not available, and runs that failed, with the reason. */
   readonly missing: Record<string, string> = {};
 
-  /** All that several runs of the benchmark found out; `missing` is what any of them missed. */
+  /** Combines the results of several runs of the benchmark. */
   static merged(runs: readonly Results[]): Results {
     const all = new Results();
     let rounds = 0;
@@ -60,7 +60,7 @@ export class Results {
     return all;
   }
 
-  /** What runs of a contender gave, by round. */
+  /** The values of a contender's runs, by round. */
   byRound(contender: string, workload: string, of: Of): Map<number, number> {
     const found = new Map<number, number>();
     for (const entry of this.entries) {
@@ -76,7 +76,7 @@ export class Results {
     return summary([...this.byRound(contender, workload, columns[column].of).values()]);
   }
 
-  /** A figure that a probe found. */
+  /** A figure of a probe. */
   reading(figure: string, contender: string): Figure | undefined {
     return summary(
       this.readings
@@ -85,13 +85,13 @@ export class Results {
     );
   }
 
-  /** One contender's figure over another's. `null` where either has not been run. */
+  /** One contender's figure over another's; `null` if either was not run. */
   ratio(one: string, other: string, workload: string, column: ColumnName): number | null {
     const { of } = columns[column];
     return ratioByRound(this.byRound(one, workload, of), this.byRound(other, workload, of));
   }
 
-  /** What a call costs on both sides under one workload, over what it does under another. */
+  /** The CPU time of a call on both sides in one workload, over that in another. */
   growth(workload: string, base: string, contender = "ours"): number | null {
     const of = ({ cpuUs }: Run) => cpuUs && cpuUs.client + cpuUs.server;
     return ratioByRound(
@@ -115,7 +115,7 @@ export class Results {
     return all;
   }
 
-  /** All that probes found, by figure and contender. */
+  /** All figures of probes, by figure and contender. */
   probed(): Record<string, Record<string, Figure>> {
     const all: Record<string, Record<string, Figure>> = {};
     for (const { figure, contender } of this.readings) {

@@ -4,42 +4,42 @@ import { PeerProcess } from "./process.ts";
 import { realisticHex } from "./realistic.ts";
 import type { Measured, Plan, Workload } from "./workloads.ts";
 
-/** What a run gave: one client's load on one server. */
+/** The result of a run: one client's load on one server. */
 export interface Run extends Measured {
-  /** What the server had in memory, in bytes, if that is known. */
+  /** The memory of the server, if it is known. */
   readonly rss: Memory | null;
-  /** The time on processors that a call took, in microseconds, if that is known. */
+  /** The CPU time of a call, in microseconds, if it is known. */
   readonly cpuUs: { readonly client: number; readonly server: number } | null;
 }
 
-/** What a server has resident in memory, in bytes. */
+/** The resident memory of a server, in bytes. */
 export interface Memory {
   /** Before the load. */
   readonly idle: number;
-  /** At its end. */
+  /** At the end of the load. */
   readonly load: number;
-  /** Ten seconds after it, the client still connected; only if the workload asks for it. */
+  /** Ten seconds after the load, with the client still connected; only in some workloads. */
   after?: number;
 }
 
-/** How long runs take. */
+/** How often and how long to measure. */
 export interface Schedule {
-  /** How often everything is run. */
+  /** How often each workload is run. */
   readonly rounds: number;
-  /** How long a load runs before it counts, in milliseconds. */
+  /** The duration of the warm-up, in milliseconds. */
   readonly warmUpMs: number;
-  /** How long it counts, in milliseconds. */
+  /** The duration of the measurement, in milliseconds. */
   readonly measureMs: number;
 }
 
-/** How many messages a stream carries: as many as take some milliseconds. */
+/** The most messages and bytes of one stream, so that it takes a few milliseconds. */
 const PER_STREAM = 1_000;
 const PER_STREAM_BYTES = 4 << 20;
 
-/** What "after" a load means, in milliseconds. */
+/** The time between the load and the `after` figure, in milliseconds. */
 const AFTER_MS = 10_000;
 
-/** What the two sides are told of a workload. */
+/** The plan of a workload, for both sides. */
 export function planOf(workload: Workload, { warmUpMs, measureMs }: Schedule): Plan {
   const { kind, bytes, realistic, inFlight, connections } = workload;
   const perStream = Math.ceil(Math.min(PER_STREAM, PER_STREAM_BYTES / Math.max(bytes, 1)));
@@ -50,7 +50,7 @@ export function planOf(workload: Workload, { warmUpMs, measureMs }: Schedule): P
   };
 }
 
-/** A server and a client of it, in processes of their own. */
+/** A server and its client, each in a separate process. */
 export class Pair implements AsyncDisposable {
   /** The server. */
   readonly server: PeerProcess;
@@ -104,17 +104,17 @@ export class Pair implements AsyncDisposable {
   }
 }
 
-/** A run, and what is still to come of it. */
+/** A run whose processes may still be running. */
 export interface Started {
-  /** What it gave. */
+  /** The result. */
   readonly run: Run;
-  /** Settles when the processes are gone and the run is complete. */
+  /** Settles when the processes have exited and the result is complete. */
   readonly ended: Promise<void>;
 }
 
 /**
- * Runs a workload once, on fresh processes. Where memory is to be looked at ten seconds later, the
- * processes stay so long, idle, while others are measured.
+ * Runs a workload once, in new processes. If memory is measured again ten seconds later, the
+ * processes stay idle until then, while others are measured.
  */
 export async function run(
   contender: Contender,

@@ -5,7 +5,7 @@ export interface Figure {
   readonly max: number;
 }
 
-/** The figure that numbers make, if there are any. */
+/** The figure of some numbers; `undefined` if there are none. */
 export function summary(numbers: readonly number[]): Figure | undefined {
   const sorted = numbers.toSorted((a, b) => a - b);
   const low = sorted[(sorted.length - 1) >> 1];
@@ -14,13 +14,13 @@ export function summary(numbers: readonly number[]): Figure | undefined {
   return { median: (low + high) / 2, min: sorted[0]!, max: sorted.at(-1)! };
 }
 
-/** The median of numbers, or `null` if there are none. */
+/** The median of some numbers; `null` if there are none. */
 export function median(numbers: readonly number[]): number | null {
   return summary(numbers)?.median ?? null;
 }
 
 /**
- * The median of the ratios within each round, which the machine's moods change less than they do
+ * The median of the ratios within each round, which varies less with the load of the machine than
  * the ratio of the medians. The keys are rounds. `null` if no round has both.
  */
 export function ratioByRound(
@@ -35,7 +35,7 @@ export function ratioByRound(
   return median(each);
 }
 
-/** A number with as many digits as say something. */
+/** A number with its significant digits. */
 export function significant(value: number | null | undefined): string {
   if (value === null || value === undefined) return "";
   const digits = value >= 100 ? 0 : value >= 10 ? 1 : value >= 0.1 ? 2 : 3;
@@ -45,7 +45,7 @@ export function significant(value: number | null | undefined): string {
   });
 }
 
-/** A figure's median, with half the span between best and worst as spread. */
+/** A figure's median, with half the difference between best and worst as spread. */
 export function withSpread(figure: Figure | undefined): string {
   if (!figure) return "";
   const spread = Math.abs(Math.round((figure.max - figure.min) / 2 / figure.median * 100));

@@ -3,19 +3,21 @@ import { type ColumnName, columns, type Results } from "./results.ts";
 import { significant, withSpread } from "./statistics.ts";
 import { workloads } from "./workloads.ts";
 
-/** Rows of text. The first has the titles, and so many columns are names, not numbers. */
+/** A table of text. The first row has the titles. */
 export interface Table {
   readonly title: string;
+  /** How many columns, from the left, are names, not numbers. */
   readonly names: number;
   readonly rows: readonly string[][];
 }
 
 /**
- * The tables that people read; those with nothing in them are left out.
+ * The tables of the results, without empty ones.
  *
  * @param results All results.
- * @param contenders Their names.
+ * @param contenders The names of the contenders.
  * @param runs The results of each run, if there were several.
+ * @returns The tables.
  */
 export function tables(
   results: Results,
@@ -97,7 +99,7 @@ function probesTable(results: Results): Table {
       rows.push([figure, contender, withSpread(value)]);
     }
   }
-  return { title: "Besides", names: 2, rows };
+  return { title: "Probes", names: 2, rows };
 }
 
 /** A table for a terminal. */
@@ -108,7 +110,7 @@ export function aligned({ rows, names }: Table): string {
   return rows.map((row) => row.map(cell).join("  ").trimEnd()).join("\n");
 }
 
-/** A table in Markdown, as `deno fmt` would have it. */
+/** A table in Markdown, formatted as by `deno fmt`. */
 export function markdown({ rows, names }: Table): string {
   const tidy = rows.map((row) => row.map((text) => text.replace("± ", "±")));
   const widths = widthsOf(tidy).map((width) => Math.max(width, 3));

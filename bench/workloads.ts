@@ -1,55 +1,55 @@
-/** What is asked of contenders under load. */
+/** A load that contenders run. */
 export interface Workload {
-  /** What it is called in figures and on the command line. */
+  /** Its name in figures and on the command line. */
   readonly name: string;
   /** The kind of method. */
   readonly kind: Kind;
-  /** The length of the payload, which travels in both directions unless the kind says otherwise. */
+  /** The length of the payload, in bytes; both ways, unless the kind of method says otherwise. */
   readonly bytes: number;
-  /** Whether a realistic message travels instead. */
+  /** Whether to send a realistic message instead. */
   readonly realistic: boolean;
-  /** How many calls are in flight at any time, over all connections. */
+  /** The number of calls in flight at any time, over all connections. */
   readonly inFlight: number;
-  /** How many connections they are spread over. */
+  /** The number of connections that the calls are spread over. */
   readonly connections: number;
-  /** How many streams are open beside them, idle. */
+  /** The number of idle streams that are open during the load. */
   readonly openStreams: number;
-  /** Whether the server's memory is looked at again ten seconds after the load. */
+  /** Whether to measure the server's memory again ten seconds after the load. */
   readonly after: boolean;
-  /** The contenders that a full run asks. */
+  /** The contenders of a full run. */
   readonly by: readonly string[];
-  /** The contenders that a quick run asks. */
+  /** The contenders of a quick run. */
   readonly quickBy: readonly string[];
 }
 
 /** The kinds of method: unary, or which side sends many messages. */
 export type Kind = "unary" | "server_stream" | "client_stream" | "bidi_stream";
 
-/** What both sides of a contender are told. */
+/** The arguments of both sides of a contender. */
 export interface Plan extends Pick<Workload, "kind" | "bytes" | "realistic" | "inFlight"> {
-  /** How many connections the client opens at first. */
+  /** The number of connections that the client opens at first. */
   readonly connections: number;
-  /** How long the load runs before it counts, in milliseconds. */
+  /** The duration of the warm-up, in milliseconds. */
   readonly warmUpMs: number;
-  /** How long it counts, in milliseconds. */
+  /** The duration of the measurement, in milliseconds. */
   readonly measureMs: number;
-  /** How many messages one stream carries. */
+  /** The number of messages in one stream. */
   readonly perStream: number;
   /** The realistic message, encoded, in hexadecimal. */
   readonly message: string;
 }
 
-/** What a client measured. */
+/** The measurements of a client. */
 export interface Measured {
-  /** How many calls were completed or, of a streaming kind, messages came. */
+  /** The number of completed calls or, for streaming methods, of messages. */
   readonly calls: number;
-  /** In how much time. */
+  /** The duration of the measurement, in seconds. */
   readonly seconds: number;
   /** The median latency in microseconds, if a single unary call was in flight. */
   readonly p50Us: number | null;
-  /** The latency that 99 of 100 calls stayed below, likewise. */
+  /** The 99th percentile of the latency in microseconds, likewise. */
   readonly p99Us: number | null;
-  /** The latency that 999 of 1,000 calls stayed below, likewise. */
+  /** The 99.9th percentile of the latency in microseconds, likewise. */
   readonly p999Us: number | null;
 }
 
@@ -59,12 +59,12 @@ const ALL = [
   ...["raw", "ours", "go", "ours-go", "go-ours", "rust"],
   ...["grpc-js", "grpc-js-node", "connect-node"],
 ];
-/** Ways to make a call with ours. */
+/** Three ways to make a call with ours. */
 const WAYS = ["ours-typed", "ours-raw", "ours-intercepted"];
 const TTRPC_ALONE = ["ours", "go", "rust"];
 const RPCS = [...TTRPC_ALONE, "grpc-js", "grpc-js-node", "connect-node"];
 
-/** All workloads. Not every contender is asked everything: the whole should end in minutes. */
+/** All workloads. Not every contender runs all of them, so that the benchmark ends in minutes. */
 export const workloads: readonly Workload[] = [
   workload("unary_100B_c1", ALL, ["raw", "ours", "go"]),
   workload("unary_100B_c8", ["ours", "go"]),
@@ -90,7 +90,7 @@ export const workloads: readonly Workload[] = [
   workload("unary_100B_c64_10000_streams", ["ours", "go"], ["ours"]),
 ];
 
-/** The rest of a workload follows from its name. */
+/** Makes a workload from its name, which has all the numbers. */
 function workload(
   name: string,
   by: readonly string[],
@@ -115,14 +115,14 @@ function workload(
   };
 }
 
-/** Whether a contender can do it: raw bytes have no end, no streams and no fields. */
+/** Whether a contender can run a workload: `raw` has no empty messages, streams or fields. */
 export function can(contender: string, { kind, bytes, openStreams }: Workload): boolean {
   return contender !== "raw" || (kind === "unary" && bytes > 0 && openStreams === 0);
 }
 
-/** The workload of a name. */
+/** Finds a workload by its name. */
 export function workloadNamed(name: string): Workload {
   const found = workloads.find((workload) => workload.name === name);
-  if (!found) throw new TypeError(`There is no workload "${name}"`);
+  if (!found) throw new TypeError(`Cannot find the workload "${name}"`);
   return found;
 }
