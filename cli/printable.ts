@@ -8,7 +8,7 @@
 // C0, DEL and C1; characters that change the direction of text; line and paragraph separators.
 const UNPRINTABLE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 
-// Of C0, JSON.stringify() has left only the ends of its own lines.
+// JSON.stringify() has escaped C0, except for the line breaks of its indentation.
 const UNPRINTABLE_IN_JSON = /[\x7f-\x9f\p{Bidi_Control}\p{Zl}\p{Zp}]/gu;
 
 const NAMES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };

@@ -42,7 +42,7 @@ export class Output {
 
   /**
    * Adds text or bytes as they are. Not for text from peers or files that can reach a terminal. The
-   * bytes must not change any more.
+   * bytes must not be changed afterwards.
    */
   print(text: string | Uint8Array): void {
     if (this.#failed || text.length === 0) return;

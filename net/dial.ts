@@ -177,7 +177,7 @@ function isBusy(error: unknown): boolean {
 
 function reasonOf(error: unknown): string {
   if (error instanceof Deno.errors.NotFound) return "there is no such socket";
-  if (error instanceof Deno.errors.ConnectionRefused) return "nobody listens there";
+  if (error instanceof Deno.errors.ConnectionRefused) return "no server listens there";
   return describe(error);
 }
 

@@ -64,7 +64,7 @@ function isGone(error: unknown): boolean {
     error instanceof Deno.errors.ConnectionAborted;
 }
 
-/** Ends at the abort, even if `next()` of the iterable stays pending for ever. */
+/** Ends at the abort, even if `next()` of the iterable never settles. */
 async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal) {
   const stopped = new Promise<void>((resolve) =>
     signal.addEventListener("abort", () => resolve(), { once: true })

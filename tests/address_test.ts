@@ -141,7 +141,7 @@ Deno.test("connect() names a socket that nobody listens on", async () => {
   socket.leaveStale();
   const error = await connectError(`unix:${socket.path}`);
   equal(error.code, Code.UNAVAILABLE);
-  equal(error.rawMessage, `cannot connect to unix:${socket.path}: nobody listens there`);
+  equal(error.rawMessage, `cannot connect to unix:${socket.path}: no server listens there`);
   ok(error.cause instanceof Deno.errors.ConnectionRefused);
 });
 
@@ -150,7 +150,7 @@ Deno.test("connect() names a TCP port that nobody listens on", async () => {
   const { port } = listener.addr;
   listener.close();
   const error = await connectError(`tcp://127.0.0.1:${port}`);
-  equal(error.rawMessage, `cannot connect to tcp://127.0.0.1:${port}: nobody listens there`);
+  equal(error.rawMessage, `cannot connect to tcp://127.0.0.1:${port}: no server listens there`);
 });
 
 Deno.test("connect() tells bad addresses before it tries them", async () => {

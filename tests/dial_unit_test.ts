@@ -90,7 +90,7 @@ Deno.test("a dialer whose listener throws when the time is up harms nobody", asy
 
 const REASONS: [error: Error, code: Code, reason: string][] = [
   [NOT_FOUND, Code.UNAVAILABLE, "there is no such socket"],
-  [new Deno.errors.ConnectionRefused("os error"), Code.UNAVAILABLE, "nobody listens there"],
+  [new Deno.errors.ConnectionRefused("os error"), Code.UNAVAILABLE, "no server listens there"],
   [new Deno.errors.ConnectionReset("reset"), Code.UNAVAILABLE, "reset"],
   [new Deno.errors.PermissionDenied("not yours"), Code.PERMISSION_DENIED, "not yours"],
   [new RpcError(Code.UNAUTHENTICATED, "who?"), Code.UNAUTHENTICATED, "who?"],

@@ -1,8 +1,8 @@
-/** Connects, writes a frame that was prepared, and waits for all of the reply. */
+/** Connects, writes a prepared frame, and waits for the complete reply. */
 
 const HEADER_BYTES = 10;
 
-/** Does that, and says what it has in memory then. The arguments are a path and the frame. */
+/** Does that, and prints the memory of the process. The arguments are a path and the frame. */
 export async function exchange(): Promise<void> {
   const [path = "", hex = ""] = Deno.args;
   const conn = await Deno.connect({ transport: "unix", path });

@@ -1,4 +1,4 @@
-// The least that a Deno program can have: a listener, and a read pending on each connection.
+// The smallest server under Deno: a listener, and a read pending on each connection.
 
 import { runPeer } from "./peer.ts";
 

@@ -1,4 +1,4 @@
-// The least that can stand between a client and a server: it passes the bytes on.
+// The smallest program between a client and a server: it only forwards bytes.
 
 const [at, target] = Deno.args;
 

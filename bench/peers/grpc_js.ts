@@ -160,7 +160,7 @@ function chatWith(call: ServerDuplexStream<Payload, Payload>): void {
   call.on("end", () => call.end());
 }
 
-/** Writes messages as fast as they are taken. */
+/** Writes messages as fast as the stream accepts them. */
 async function write(messages: AsyncIterable<object>, to: Writable): Promise<void> {
   for await (const message of messages) {
     if (!to.write(create(PayloadSchema, message))) await once(to, "drain");
@@ -170,7 +170,7 @@ async function write(messages: AsyncIterable<object>, to: Writable): Promise<voi
 
 type Described<I, O> = Pick<DescMethod, "parent" | "name" | "methodKind"> & { input: I; output: O };
 
-/** A method with the same codec as ours has, so that the difference is the RPC's. */
+/** A method with the same codec as ours, so that only the RPC systems differ. */
 function definition<I extends DescMessage, O extends DescMessage>(
   { parent, name, methodKind, input, output }: Described<I, O>,
 ): MethodDefinition<MessageShape<I>, MessageShape<O>> {

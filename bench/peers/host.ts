@@ -1,4 +1,4 @@
-/** What Deno and Node call by different names. Nothing of Node is loaded under Deno, which would show in its memory. */
+/** The differences between Deno and Node. No module of Node is loaded under Deno, to save memory. */
 
 interface Host {
   readonly args: readonly string[];
@@ -18,7 +18,7 @@ const host: Host = typeof Deno === "undefined"
 /** The arguments on the command line. */
 export const args: readonly string[] = host.args;
 
-/** Ends the process. */
+/** Exits the process. */
 export function exit(): void {
   host.exit();
 }

@@ -13,13 +13,13 @@ export function realisticOf({ message }: Plan): CreateTaskRequest {
   return fromBinary(CreateTaskRequestSchema, Uint8Array.from(bytes));
 }
 
-/** The messages that one stream carries. They are asked for, not pushed. */
+/** The messages of one stream, made as they are read. */
 export async function* payloads(plan: Plan): AsyncGenerator<{ payload: Uint8Array }> {
   const payload = payloadOf(plan);
   for (let i = 0; i < plan.perStream; i++) yield { payload };
 }
 
-/** What a server answers to one who asks for so many messages. */
+/** The messages of a server stream. */
 export async function* produced(
   { count, bytes }: { count: number; bytes: number },
 ): AsyncGenerator<{ payload: Uint8Array }> {
@@ -27,7 +27,7 @@ export async function* produced(
   for (let i = 0; i < count; i++) yield { payload };
 }
 
-/** The number of messages. */
+/** Counts the messages of a client stream. */
 export async function collected(requests: AsyncIterable<Payload>): Promise<{ count: number }> {
   let count = 0;
   for await (const _ of requests) count++;
@@ -41,7 +41,7 @@ export async function* echoed(
   for await (const { payload } of requests) yield { payload };
 }
 
-/** Messages of which none ever comes. */
+/** A stream that stays open without a message. */
 export function none(): AsyncIterable<never> {
   return { [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) };
 }

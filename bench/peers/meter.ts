@@ -1,16 +1,16 @@
 import type { Measured, Plan } from "../workloads.ts";
 
-/** Is told of calls, and says when there are enough. */
+/** Counts calls, and decides when the load ends. */
 export interface Tally {
-  /** Whether the load is to end. */
+  /** Whether the load should end. */
   readonly over: boolean;
-  /** Says that so many calls were completed, or messages came. */
+  /** Counts completed calls, or received messages. */
   completed(calls: number): void;
 }
 
-/** Counts to a number. */
+/** Ends the load after a number of calls. */
 export class Counter implements Tally {
-  /** How many there were. */
+  /** The number of calls so far. */
   count = 0;
   readonly #limit: number;
 
@@ -28,11 +28,11 @@ export class Counter implements Tally {
 }
 
 /**
- * Counts the calls of a load for a while. The load runs on while the count starts and ends, so
- * that neither filling the pipeline nor draining it is measured.
+ * Counts the calls of a load for a time. The load is already running when counting starts, and still
+ * running when it ends, so that neither filling nor draining the pipeline is measured.
  */
 export class Meter implements Tally {
-  /** Whether the load is to end. */
+  /** Whether the load should end. */
   over = false;
   readonly #plan: Plan;
   readonly #single: boolean;
@@ -43,16 +43,16 @@ export class Meter implements Tally {
   #from = 0;
   #before = 0;
 
-  /** `said` is called when the count starts, and with a {@linkcode Measured} when it ends. */
+  /** `said` is called when counting starts, and with a {@linkcode Measured} when it ends. */
   constructor(plan: Plan, said: (event: object) => void) {
     this.#plan = plan;
     this.#said = said;
     this.#single = plan.inFlight === 1 && plan.kind === "unary";
-    // Enough for a call every two microseconds; pages that stay empty cost nothing.
+    // Enough for a call every two microseconds; unused pages cost no memory.
     this.#latencies = new Float64Array(this.#single ? plan.measureMs * 500 : 0);
   }
 
-  /** Says that the load starts. */
+  /** Called when the load starts. */
   start(): void {
     const { warmUpMs, measureMs } = this.#plan;
     this.#before = performance.now();
@@ -67,7 +67,7 @@ export class Meter implements Tally {
 
   completed(calls: number): void {
     if (this.#single) {
-      // With one call in flight, each begins where the one before it ended.
+      // With one call in flight, each starts when the one before it ends.
       const now = performance.now();
       if (this.#measuring) this.#latencies[this.#count] = now - this.#before;
       this.#before = now;

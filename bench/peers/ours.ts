@@ -5,7 +5,7 @@ import type { Tally } from "./meter.ts";
 import { check, checkCount, checkId, payloadOf, runPeer } from "./peer.ts";
 import type { Plan } from "../workloads.ts";
 
-/** More than the workload with the most open streams has. */
+/** More calls than any workload has in flight. */
 const CALLS = 20_000;
 
 await runPeer({

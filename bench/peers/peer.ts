@@ -1,19 +1,18 @@
 /**
- * What the peers written in TypeScript have in common. Every peer, in whatever language, is
- * started as one of
+ * The common code of the peers in TypeScript. Every peer, in any language, is started as one of
  *
  *     PEER server PATH PLAN
  *     PEER client PATH PLAN
  *
- * and prints `{"ready":true}` when it listens, or is connected. It ends with its standard input,
- * and answers each line there:
+ * and prints `{"ready":true}` when it listens, or is connected. It exits at the end of stdin, and
+ * answers each line of stdin:
  *
  * - `gc`: a server collects its garbage, if it can, and prints `{}`.
- * - `load`: a client runs the load of the plan. It prints `{"measuring":true}` when the count
+ * - `load`: a client runs the load of the plan. It prints `{"measuring":true}` when counting
  *   starts, and a `Measured` when it ends.
- * - `calls N`: a client makes that many calls, as many at a time as the plan says, and prints how
- *   many it were: `{"calls":N}`.
- * - `connect N`, `streams N`: a client opens so many more connections, or streams on its first
+ * - `calls N`: a client makes N calls, as many at a time as the plan says, and prints their number:
+ *   `{"calls":N}`.
+ * - `connect N`, `streams N`: a client opens N more connections, or N streams on its first
  *   connection, which stay open and idle, and prints `{}`.
  * - `touch`: a client makes one call on each connection, and prints `{}`.
  */
@@ -26,21 +25,21 @@ import { Counter, Meter, type Tally } from "./meter.ts";
 export interface Peer {
   /** Listens on a unix socket. Settles when clients can connect. */
   serve(path: string, plan: Plan): Promise<unknown> | void;
-  /** Makes a connection. */
+  /** Opens a connection. */
   connect(path: string, plan: Plan): Promise<Connection> | Connection;
 }
 
 /** A connection of a client. */
 export interface Connection {
-  /** Makes a unary call, or runs a stream, and says how many messages were completed, and when. */
+  /** Makes a unary call or runs a stream, and counts its messages as they are completed. */
   call(tally: Tally): Promise<void>;
-  /** Opens a stream that stays open. The next call comes after it. */
+  /** Opens a stream that stays open. Later calls use the same connection. */
   open?(): void;
-  /** Keeps so many calls in flight until the tally is over. Without it, calls are made. */
+  /** Keeps calls in flight until the tally is over. Without it, `call()` is used. */
   load?(tally: Tally, inFlight: number): Promise<void>;
 }
 
-/** Is what the command line says. */
+/** Runs a peer in the role that the command line names. */
 export async function runPeer(peer: Peer, [role, path, json] = args): Promise<void> {
   if ((role !== "server" && role !== "client") || !path || !json) {
     throw new TypeError("usage: server|client PATH PLAN");
@@ -111,7 +110,7 @@ class Client {
         for (const connection of this.#connections) await connection.call(new Counter(1));
         return say({});
       default:
-        throw new TypeError(`There is no command "${line}"`);
+        throw new TypeError(`Cannot run "${line}": there is no such command`);
     }
   }
 
@@ -138,19 +137,19 @@ export function payloadOf({ bytes }: Pick<Plan, "bytes">): Uint8Array<ArrayBuffe
   return new Uint8Array(bytes).fill(0x61);
 }
 
-/** Throws unless as much came back as was sent. */
+/** Throws if the length of a response is not that of its request. */
 export function check(payload: Uint8Array | undefined, { bytes }: Plan): void {
   if (payload?.length === bytes) return;
   throw new Error(`${payload?.length} bytes came back instead of ${bytes}`);
 }
 
-/** Throws unless what came back has the id of what was sent. */
+/** Throws if the id of a response is not that of its request. */
 export function checkId(received: { id: string } | undefined, sent: { id: string }): void {
   if (received?.id === sent.id) return;
-  throw new Error(`A message with the id ${received?.id} came back instead of ${sent.id}`);
+  throw new Error(`a message with the id ${received?.id} came back instead of ${sent.id}`);
 }
 
-/** Throws unless as many messages have come as should. */
+/** Throws if the number of received messages is wrong. */
 export function checkCount(count: number | undefined, { perStream }: Plan): void {
   if (count === perStream) return;
   throw new Error(`${count} messages came instead of ${perStream}`);

@@ -1,5 +1,5 @@
-// The floor: what Deno's sockets alone take for the same bytes. Messages have a fixed length and
-// no header. The server answers whole messages only, as whatever looks into them must.
+// The lower bound: the cost of Deno's sockets alone for the same bytes. Messages have a fixed length
+// and no header. The server answers complete messages only, as any RPC server must.
 
 import type { Tally } from "./meter.ts";
 import { payloadOf, runPeer } from "./peer.ts";
@@ -24,7 +24,7 @@ async function load(conn: Deno.Conn, plan: Plan, tally: Tally, inFlight: number)
     }
   };
   const messages = new MessageReader(conn, plan);
-  // Reading goes on while requests are written, or both sides could wait for each other to read.
+  // Responses are read while requests are written; otherwise both sides could block on writing.
   let sent = send(inFlight);
   for (let due = inFlight; due > 0;) {
     const whole = await messages.read();
@@ -52,7 +52,7 @@ class MessageReader {
     this.#buffer = new Uint8Array(Math.max(bytes, Math.min(most, BUFFER_BYTES)));
   }
 
-  /** One message or more, valid until the next read; nothing at the end. */
+  /** Reads one message or more, valid until the next read; `undefined` at the end. */
   async read(): Promise<Uint8Array | undefined> {
     const buffer = this.#buffer;
     buffer.copyWithin(0, this.#taken, this.#end);

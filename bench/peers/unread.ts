@@ -1,4 +1,4 @@
-/** What a stream that nobody reads takes in memory, under a limit: prints a number of bytes. */
+/** Prints the memory, in bytes, of a stream that is not read, under a limit. */
 
 import { connect, serve } from "@ttrpc/ttrpc";
 import { setTimeout as delay } from "node:timers/promises";

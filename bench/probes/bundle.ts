@@ -10,7 +10,7 @@ const BUNDLES = {
   "connect-node": "connect.ts",
 };
 
-/** How large a client is: everything in one file, minified, and compressed. */
+/** Measures the size of a client: bundled into one file, minified, and compressed. */
 export const bundle: Probe = {
   name: "bundle",
   async run(context) {

@@ -15,7 +15,7 @@ const REQUEST = toBinary(
 );
 const FRAME = frameOf(REQUEST);
 
-/** Programs of one call, written as short as they get. What they are called, and their file. */
+/** The smallest programs that make one call: their names and their files. */
 const PROGRAMS = {
   "bare": "bare.ts",
   "bare + protobuf-es": "bare_protobuf.ts",
@@ -23,14 +23,14 @@ const PROGRAMS = {
   "ours": "ours.ts",
 };
 
-/** How long it takes from the start of a process to its first reply. */
+/** Measures the time from the start of a process to its first reply. */
 export const coldStart: Probe = {
   name: "cold_start",
   async run(context) {
     const paths = new Map<Contender, string>();
     await using servers = new AsyncDisposableStack();
     const ours = contenderNamed(context, "ours");
-    if (!ours) throw new Error("it takes ours");
+    if (!ours) throw new Error('it needs the contender "ours"');
     const others = context.quick
       ? []
       : OTHERS.flatMap((name) => contenderNamed(context, name) ?? []);
@@ -44,7 +44,7 @@ export const coldStart: Probe = {
     for (const file of Object.values(PROGRAMS)) {
       await output([Deno.execPath(), "cache", "--quiet", pathOf(`cold/${file}`)]);
     }
-    // The first round fills caches, and does not count.
+    // The first round fills caches, and is not counted.
     for (let round = 0; round < (context.quick ? 6 : 12); round++) {
       const heard = round === 0 ? { ...context, note: () => {} } : context;
       for (const [name, file] of Object.entries(PROGRAMS)) {
@@ -76,7 +76,7 @@ async function startProgram(
   context.note("cold_start_mib", name, rss / (1 << 20));
 }
 
-/** The peers of others make their first call when they are asked to, which they are at once. */
+/** Measures another contender, whose peer makes its first call on command. */
 async function startPeer(context: ProbeContext, peer: Contender, path: string): Promise<void> {
   const before = performance.now();
   await using client = await PeerProcess.start("client", peer.client, path, smallPlan(context));

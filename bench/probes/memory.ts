@@ -5,7 +5,7 @@ import { contenderNamed, type Probe, type ProbeContext, smallPlan } from "./prob
 
 const KIB = 1 << 10;
 
-/** What an open connection and an open stream cost a server that has collected its garbage. */
+/** Measures the memory of an open connection and of an open stream, after a garbage collection. */
 export const memory: Probe = {
   name: "memory",
   async run(context) {
@@ -37,7 +37,7 @@ async function listenerAlone(context: ProbeContext, bare: Contender): Promise<vo
 async function connections(context: ProbeContext, contender: Contender): Promise<void> {
   await using pair = await Pair.start(contender, smallPlan(context), context.socket());
   const count = 2_000;
-  // The first ones load code and grow the heap, which is not theirs.
+  // The first connections load code and grow the heap, and are not counted.
   await pair.client.ask("connect 200");
   const before = await afterGc(pair);
   await pair.client.ask(`connect ${count}`);

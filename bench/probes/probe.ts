@@ -2,38 +2,38 @@ import type { Contender } from "../contenders.ts";
 import { planOf, type Schedule } from "../run.ts";
 import { type Plan, workloadNamed } from "../workloads.ts";
 
-/** Something to find out that is no load. */
+/** A measurement that is not a workload. */
 export interface Probe {
-  /** What it is called on the command line. */
+  /** Its name on the command line. */
   readonly name: string;
-  /** Finds it out. Rejects with the reason if that is impossible here. */
+  /** Measures. Rejects with the reason if that is not possible here. */
   run(context: ProbeContext): Promise<void>;
 }
 
-/** What a probe works with. */
+/** The context of a probe. */
 export interface ProbeContext {
-  /** The contenders that are there, and were not excluded. */
+  /** The contenders that are available and selected. */
   readonly contenders: readonly Contender[];
-  /** Whether it is to take seconds only. */
+  /** Whether the probe should take only seconds. */
   readonly quick: boolean;
-  /** How long runs take. */
+  /** The durations of loads. */
   readonly schedule: Schedule;
-  /** A path for a socket, never the same. */
+  /** Returns a new path for a socket. */
   socket(): string;
-  /** Takes note of a figure. Repeated, it becomes a median. */
+  /** Records a figure. Several values become their median. */
   note(figure: string, contender: string, value: number): void;
 }
 
-/** A figure that a probe has found. */
+/** A figure that a probe has measured. */
 export interface Reading {
-  /** What was found out, with its unit at the end. */
+  /** The name of the figure, with its unit at the end. */
   readonly figure: string;
-  /** Of whom. */
+  /** The contender, or the setting, that was measured. */
   readonly contender: string;
   readonly value: number;
 }
 
-/** A contender, if it is there. */
+/** Finds a contender by its name, if it is available and selected. */
 export function contenderNamed(
   { contenders }: ProbeContext,
   name: string,
@@ -41,7 +41,7 @@ export function contenderNamed(
   return contenders.find((contender) => contender.name === name);
 }
 
-/** What a peer is told that makes calls of 100 bytes, so many at a time. */
+/** The plan of a peer that makes calls of 100 bytes, with 1 or 64 in flight. */
 export function smallPlan({ schedule }: ProbeContext, inFlight: 1 | 64 = 1): Plan {
   return planOf(workloadNamed(`unary_100B_c${inFlight}`), schedule);
 }

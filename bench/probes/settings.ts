@@ -5,7 +5,7 @@ import { Pair, planOf } from "../run.ts";
 import { workloadNamed } from "../workloads.ts";
 import { contenderNamed, type Probe, type ProbeContext } from "./probe.ts";
 
-/** What can be set for a Deno process: flags of V8, and variables of glibc's allocator. */
+/** The settings of a Deno process: flags of V8, and variables of glibc's allocator. */
 const SETTINGS = [
   "none",
   "--max-semi-space-size=1",
@@ -16,22 +16,22 @@ const SETTINGS = [
   "MALLOC_MMAP_THRESHOLD_=1048576",
 ];
 
-/** What is set for a server that is bundled to one file. */
+/** The settings of a server that is bundled into one file. */
 const BUNDLED_SETTINGS = ["none", "--max-semi-space-size=1"];
 
-/** How long an idle server is given before its memory is looked at, in milliseconds. */
+/** How long a server is idle before its memory is measured, in milliseconds. */
 const AFTER_MS = 3_000;
 
-/** Limits on what waits, in KiB. The last is the default. */
+/** Values of `limits.connectionQueueBytes`, in KiB. The last one is the default. */
 const QUEUES = [256, 1_024, 8_192];
 
-/** What settings do to speed and memory, for those who have to choose. */
+/** Measures the effect of settings on speed and memory. */
 export const settings: Probe = {
   name: "settings",
   async run(context) {
     if (context.quick) return;
     const ours = contenderNamed(context, "ours");
-    if (!ours) throw new Error("it takes ours");
+    if (!ours) throw new Error('it needs the contender "ours"');
     const bundle = `${context.socket()}.js`;
     await bundleTo(bundle, pathOf("peers/ours.ts"), "--minify");
     const bundled = { ...ours, server: [...ours.server.slice(0, -1), bundle] };

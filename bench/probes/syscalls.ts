@@ -3,7 +3,7 @@ import { output } from "../build.ts";
 import { Pair } from "../run.ts";
 import { contenderNamed, type Probe, type ProbeContext, smallPlan } from "./probe.ts";
 
-/** How many system calls a call takes, of client and server together. */
+/** Counts the system calls per call, of client and server together. */
 export const syscalls: Probe = {
   name: "syscalls",
   async run(context) {
@@ -34,7 +34,7 @@ async function perCall(
     stderr: "piped",
   }).spawn();
   const messages = strace.stderr.pipeThrough(new TextDecoderStream()).getReader();
-  // It tells of each process that it has attached to.
+  // strace prints a line for each process that it has attached to.
   for (let text = ""; pids.some((pid) => !text.includes(`Process ${pid} attached`));) {
     const { done, value } = await messages.read();
     if (done) throw new Error(`strace: ${text.trim()}`);

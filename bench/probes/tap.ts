@@ -5,19 +5,19 @@ import { PeerProcess } from "../process.ts";
 import type { Measured } from "../workloads.ts";
 import { contenderNamed, type Probe, type ProbeContext, smallPlan } from "./probe.ts";
 
-/** What stands between client and server: nothing, a program that forwards, and `ttrpc tap`. */
+/** The programs between client and server: none, one that only forwards, and `ttrpc tap`. */
 const BETWEEN = {
   "direct": undefined,
   "forwarder": [pathOf("peers/forward.ts")],
   "ttrpc tap": [pathOf("../cli/main.ts"), "tap"],
 };
 
-/** What `ttrpc tap` adds to a small call, beside the least that anything in between adds. */
+/** Measures the latency that `ttrpc tap` adds to a small call, compared with a plain forwarder. */
 export const tap: Probe = {
   name: "tap",
   async run(context) {
     const ours = contenderNamed(context, "ours");
-    if (!ours) throw new Error("it takes ours");
+    if (!ours) throw new Error('it needs the contender "ours"');
     for (let round = 0; round < (context.quick ? 1 : 3); round++) {
       for (const [name, command] of Object.entries(BETWEEN)) {
         context.note("call_through_us", name, await latency(context, ours, command));
@@ -42,9 +42,9 @@ async function latency(
   return p50Us!;
 }
 
-/** A process that stands between. */
+/** A process between client and server. */
 class Between implements AsyncDisposable {
-  /** Where it listens. */
+  /** The path that it listens on. */
   readonly path: string;
   readonly #process: Deno.ChildProcess;
 
