@@ -22,8 +22,9 @@ export interface BackoffOptions {
  */
 export function checkBackoff(doing: string, options: BackoffOptions): BackoffOptions {
   for (const [name, delay] of Object.entries(options)) {
-    if (delay >= 0) continue;
-    throw new RangeError(`Cannot ${doing} with ${name} of ${delay}: it must be zero or more`);
+    if (!(delay >= 0)) {
+      throw new RangeError(`Cannot ${doing} with ${name} of ${delay}: it must be zero or more`);
+    }
   }
   return options;
 }

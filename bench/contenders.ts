@@ -39,7 +39,7 @@ export const candidates: readonly Candidate[] = [
   ...[
     { way: "typed", about: "this module with itself, messages that are bytes" },
     { way: "raw", about: "the same by client.callRaw()" },
-    { way: "intercepted", about: "the same with an interceptor on each side that does nothing" },
+    { way: "intercepted", about: "the same with a pass-through interceptor on each side" },
   ].map(({ way, about }) => ({
     name: `ours-${way}`,
     prepare: async (profiles?: string) =>

@@ -162,9 +162,7 @@ async function run(
     .replaceAll(`${join(temporary, "module")}/`, "")
     .split("\n").map((line) => line.trim()).filter((line) => line !== "");
   const more = rest.length === 0 ? "" : ` (and ${rest.length} more)`;
-  const missing = /does not exist|not found/i.test(first)
-    ? "; give the folder that it is in with -I DIR"
-    : "";
+  const missing = /does not exist|not found/i.test(first) ? "; name its folder with -I DIR" : "";
   throw usage(`${what}: ${first}${more}${missing}`);
 }
 

@@ -78,7 +78,7 @@ export class JsonFormat {
       message = fromJson(schema, json, { registry: this.#lenient });
       this.#toWire(schema, message, json);
     } catch (error) {
-      throw usage(`Cannot make a ${schema.typeName} of the JSON: ${this.#explain(error, schema)}`);
+      throw usage(`Cannot encode the JSON as ${schema.typeName}: ${this.#explain(error, schema)}`);
     }
     return toBinary(schema, message);
   }

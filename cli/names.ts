@@ -53,7 +53,7 @@ export function splitMethod(name: string): [service: string, method: string] {
   const bare = name.replace(/^[/.]/, "");
   const at = bare.includes("/") ? bare.lastIndexOf("/") : bare.lastIndexOf(".");
   if (at < 1 || at === bare.length - 1) {
-    throw usage(`Cannot call ${JSON.stringify(name)}: a method is named pkg.Service/Method`);
+    throw usage(`Cannot call ${JSON.stringify(name)}: expected a name such as pkg.Service/Method`);
   }
   return [bare.slice(0, at), bare.slice(at + 1)];
 }

@@ -27,7 +27,7 @@ const LONGEST_MS = 2 ** 31 - 1;
 export function duration(text: string): number {
   const [, number, unit] = /^(\d+(?:\.\d+)?)(us|ms|s|m|h)$/.exec(text) ?? [];
   if (number === undefined || unit === undefined) {
-    throw new InvalidArgumentError("It takes a number and a unit, such as 500ms, 5s or 2m.");
+    throw new InvalidArgumentError("Expected a number and a unit, such as 500ms, 5s or 2m.");
   }
   const ms = Number(number) * UNITS[unit]!;
   if (ms > LONGEST_MS) throw new InvalidArgumentError("The longest time is 596h.");
@@ -38,7 +38,7 @@ export function duration(text: string): number {
 export function count(text: string): number {
   const value = Number(text);
   if (!/^\d+$/.test(text) || value < 1 || !Number.isSafeInteger(value)) {
-    throw new InvalidArgumentError("It takes a whole number above zero.");
+    throw new InvalidArgumentError("Expected a whole number above zero.");
   }
   return value;
 }
@@ -46,7 +46,7 @@ export function count(text: string): number {
 /** Parses `key=value`, and adds it to those before. */
 export function pair(text: string, before: Pair[] = []): Pair[] {
   const at = text.indexOf("=");
-  if (at < 1) throw new InvalidArgumentError("It takes key=value.");
+  if (at < 1) throw new InvalidArgumentError("Expected key=value.");
   return [...before, [text.slice(0, at), text.slice(at + 1)]];
 }
 

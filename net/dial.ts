@@ -96,7 +96,10 @@ export async function dial(
   checkSignal(options.signal);
   const name = dialer.name ?? "the server";
   const timeout = new AbortController();
-  const expire = () => abort(timeout, new DOMException("out of time", "TimeoutError"));
+  const expire = () => {
+    const message = `the connectTimeoutMs of ${timeoutMs} ms has passed`;
+    abort(timeout, new DOMException(message, "TimeoutError"));
+  };
   const timer = timers.start(timeoutMs, expire);
   if (timeoutMs <= 0) expire();
   const signal = options.signal
@@ -121,7 +124,7 @@ export async function dial(
     if (cause instanceof Deno.errors.NotCapable) throw cause;
     if (!signal.aborted) throw dialError(name, cause);
     const { code, message } = abortStatus(signal);
-    const lastly = last === undefined ? "" : `; the last try: ${reasonOf(last)}`;
+    const lastly = last === undefined ? "" : `; the last attempt: ${reasonOf(last)}`;
     throw new RpcError(code, `cannot connect to ${name}: ${message}${lastly}`, {
       cause: last ?? signal.reason,
     });

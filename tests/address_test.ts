@@ -183,7 +183,8 @@ Deno.test("connect() with waitForReady gives up at its timeout and tells the las
   equal(error.code, Code.DEADLINE_EXCEEDED);
   equal(
     error.rawMessage,
-    `cannot connect to unix:${socket.path}: out of time; the last try: there is no such socket`,
+    `cannot connect to unix:${socket.path}: the connectTimeoutMs of 40 ms has passed; ` +
+      "the last attempt: there is no such socket",
   );
 });
 

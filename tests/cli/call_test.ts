@@ -181,7 +181,7 @@ Deno.test("cli: call --wait waits for the server, no longer than --timeout", asy
   using folder = new SchemaFolder();
   const args = ["call", folder.path, `${SERVICE}/Nothing`, "{}", "--wait", "-d", folder.set];
   const { code, stderr } = await run([...args, "--timeout", "200ms"]);
-  match(stderr, /DEADLINE_EXCEEDED: .*; the last try: there is no such socket/);
+  match(stderr, /DEADLINE_EXCEEDED: .*; the last attempt: there is no such socket/);
   equal(code, 68);
   await using call = new Running(args);
   await using _server = serve(

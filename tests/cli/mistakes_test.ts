@@ -32,14 +32,14 @@ Deno.test("cli: a mistake in the arguments exits with 2", async () => {
     fails(
       ["call", "x", method, "-t", "5"],
       2,
-      /'5' is invalid\. It takes a number and a unit, such/,
+      /'5' is invalid\. Expected a number and a unit, such/,
     ),
-    fails(["call", "x", method, "-m", "nothing"], 2, /It takes key=value/),
+    fails(["call", "x", method, "-m", "nothing"], 2, /Expected key=value/),
     fails(["call", "nowhere", method, "-d", folder.set], 2, /"nowhere": expected unix:\/\/\//),
     fails(
       ["call", "tcp://x:1", "Echo", "-d", folder.set],
       2,
-      /a method is named pkg\.Service\/Method/,
+      /expected a name such as pkg\.Service\/Method/,
     ),
     fails(["completions", "csh"], 2, /Allowed choices are bash, zsh, fish/),
   ]);
@@ -111,7 +111,7 @@ async function failsToCompile(
   const broken = write("broken.proto", "message M { strin a = 1; }");
   const importing = write("importing.proto", `import "gone.proto";`);
   const place = /Cannot compile \S+broken\.proto: broken\.proto:2:13:/;
-  const advice = /; give the folder that it is in with -I DIR/;
+  const advice = /; name its folder with -I DIR/;
   await allEnded([
     fails(["list", "-p", broken], 2, new RegExp(place.source + unknown.source), options),
     fails(["list", "-p", importing], 2, new RegExp(lost.source + advice.source), options),

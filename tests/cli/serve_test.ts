@@ -79,7 +79,7 @@ Deno.test("cli: serve says what in its file does not fit, and where", async () =
     [{ [echo]: [{ response: {} }, { response: { txt: "" } }] }, /reply 2 in .*did you mean text\?/],
     [{ [echo]: { responses: [] } }, /returns one message; use "response"/],
     [{ [echo]: { error: "NOT_FUOND" } }, /no error code "NOT_FUOND"; did you mean NOT_FOUND\?/],
-    [{ [echo]: { response: {}, delay: "soon" } }, /It takes a number and a unit/],
+    [{ [echo]: { response: {}, delay: "soon" } }, /Expected a number and a unit/],
   ];
   await allEnded(cases.map(async ([content, message], at) => {
     const file = folder.write(`${at}.json`, JSON.stringify(content));
