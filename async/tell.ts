@@ -17,7 +17,7 @@ export function tell<What extends unknown[]>(
   try {
     Promise.resolve(listener?.(...what)).catch(() => {});
   } catch {
-    // As above.
+    // Ignored, like a rejection.
   }
 }
 

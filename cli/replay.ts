@@ -207,7 +207,7 @@ interface Outcome {
   messages: string[];
 }
 
-/** How calls have ended. */
+/** The statuses and messages of calls. */
 class Outcomes {
   readonly calls = new Map<string, Outcome>();
 

@@ -18,7 +18,7 @@ import { compile } from "./compile.ts";
 import { type Failure, fileReason, messageOf, usage } from "./failure.ts";
 import { didYouMean, splitMethod } from "./names.ts";
 
-/** Where a schema comes from. */
+/** The files of a schema. */
 export interface SchemaOptions {
   /** The paths of .proto files. */
   readonly proto?: readonly string[];

@@ -22,7 +22,7 @@ const ACCEPT_RETRY_MS = 100;
  *
  * @param listener The listener.
  * @param stopping Aborted when the server stops.
- * @param onError Called when a connection cannot be accepted. The next one is accepted all the same.
+ * @param onError Called when a connection cannot be accepted. Accepting continues.
  * @returns The connections.
  */
 export async function* accepted(

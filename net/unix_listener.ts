@@ -24,7 +24,7 @@ export type SocketMode = number | "umask";
 
 /** How long to wait for another server that starts on the same path, in milliseconds. */
 const LONGEST_LOCK_MS = 5_000;
-/** How often the lock is tried, in milliseconds. */
+/** The pause between attempts to take the lock, in milliseconds. */
 const LOCK_RETRY_MS = 5;
 
 /** A listener on a path of the file system. */

@@ -14,7 +14,10 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 /** Reading a field takes time, even if it is skipped, and 4 MiB have room for 40 times as many. */
 const MOST_FIELDS = 50_000;
 
-/** Reads the fields of one message. */
+/**
+ * Reads the fields of one message, in order. Each method that reads a value throws an `RpcError` with
+ * `INVALID_ARGUMENT` if its bytes are not valid.
+ */
 export class Reader {
   readonly #data: Uint8Array;
   #at: number;
@@ -29,6 +32,7 @@ export class Reader {
     this.#outermost = outermost ?? this;
   }
 
+  /** Whether there are more fields. */
   more(): boolean {
     return this.#at < this.#end;
   }
@@ -46,10 +50,12 @@ export class Reader {
     return tag;
   }
 
+  /** Reads an `int32`. */
   int32(): number {
     return this.#varint32() | 0;
   }
 
+  /** Reads an `int64`. */
   int64(): bigint {
     let value = 0n;
     for (let shift = 0n; shift < 70n; shift += 7n) {
@@ -60,6 +66,7 @@ export class Reader {
     throw malformed("a varint is longer than ten bytes");
   }
 
+  /** Reads bytes, as a view of the message. */
   bytes(): Uint8Array {
     const end = this.#lengthDelimited();
     const start = this.#at;
@@ -67,6 +74,7 @@ export class Reader {
     return this.#data.subarray(start, end);
   }
 
+  /** Reads a string. */
   string(): string {
     const end = this.#lengthDelimited();
     const start = this.#at;
@@ -82,6 +90,7 @@ export class Reader {
     return recall(this.#data, start, end);
   }
 
+  /** Reads a message: returns a reader of its fields. */
   nested(): Reader {
     const end = this.#lengthDelimited();
     const start = this.#at;
