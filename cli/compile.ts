@@ -62,7 +62,7 @@ function nameBelow(file: string, folders: readonly string[]): string | undefined
   return below.toSorted((a, b) => a.length - b.length)[0];
 }
 
-/** Whether a file can be named by its path from the current folder: if its imports are found there. */
+/** Whether the current folder can be the import root of a file: if its imports are found there. */
 async function compilesAs(name: string): Promise<boolean> {
   const imports = await importsOf(name).catch(() => []);
   for (const imported of imports) {

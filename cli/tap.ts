@@ -190,8 +190,8 @@ class Tap {
   }
 
   /**
-   * Forwards what one side sends, and then its half-close. A failure ends this direction only, since
-   * there may be answers in the other one. Never rejects.
+   * Forwards what one side sends, and then its half-close. A failure ends this direction only,
+   * since there may be answers in the other one. Never rejects.
    */
   async #pump(from: Side, source: ByteStream, destination: ByteStream): Promise<void> {
     try {

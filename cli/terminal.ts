@@ -53,8 +53,8 @@ export class Output {
   }
 
   /**
-   * Adds text. The template itself is printed as it is; the values in it may come from anywhere, and
-   * are made printable.
+   * Adds text. The template itself is printed as it is; the values in it may come from anywhere,
+   * and are made printable.
    */
   show(ours: TemplateStringsArray, ...values: Shown[]): void {
     this.print(this.#text(ours, values));

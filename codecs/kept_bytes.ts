@@ -1,5 +1,5 @@
 /**
- * Copies short bytes fields of decoded messages, so that they do not keep the read buffer in memory.
+ * Copies short bytes fields of decoded messages, so that they do not keep the whole buffer.
  *
  * protobuf-es decodes a bytes field to a view of the received buffer: up to 32 KiB, or a message of
  * many MiB. A program that keeps one short value, such as an id, would keep all of that. So short

@@ -1,8 +1,8 @@
 /**
  * Computes the memory that a protobuf-es message will take, from its bytes, before it is decoded.
  *
- * A field of two bytes can become an object of hundreds, so the length of a message says little. The
- * bytes are read exactly as protobuf-es reads them, but no objects are made.
+ * A field of two bytes can become an object of hundreds, so the length of a message says little.
+ * The bytes are read exactly as protobuf-es reads them, but no objects are made.
  *
  * @module
  */

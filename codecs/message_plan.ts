@@ -15,8 +15,8 @@ export interface Weight {
   readonly ns: number;
 }
 
-// Measured with Deno 2.9.6 on a machine with two cores: the growth of V8's heap, and the shortest of
-// several times, in messages of 1 to 4 MiB that consist of one kind of part.
+// Measured with Deno 2.9.6 on a machine with two cores: the growth of V8's heap, and the shortest
+// of several times, in messages of 1 to 4 MiB that consist of one kind of part.
 
 /** A number. */
 const NUMBER: Weight = { bytes: 0, ns: 8 };
@@ -106,7 +106,7 @@ const plans = new WeakMap<DescMessage, MessagePlan>();
  * The plan of a message type.
  *
  * @param schema The type.
- * @returns Its plan: made once, and stored before it is complete, since types can contain themselves.
+ * @returns Its plan: made once, and stored before it is complete: types can contain themselves.
  */
 export function planOf(schema: DescMessage): MessagePlan {
   const known = plans.get(schema);
@@ -281,7 +281,7 @@ function weightOf({ members }: DescMessage): Weight {
       ns += made.ns;
     }
   }
-  // V8 makes room for three properties at a time. With properties in a prototype, it is at least 66.
+  // V8 makes room for three properties at a time. With some in a prototype, it is at least 66.
   if (own <= MOST_MEMBERS) bytes += Math.max(66, 58 + 24 * Math.ceil(own / 3));
   else {
     bytes += 98 + 24 * 2 ** Math.ceil(Math.log2(1.5 * (own + 1)));

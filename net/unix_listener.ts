@@ -1,8 +1,8 @@
 /**
  * Listens on a unix socket: one server per path, with the right mode from the start.
  *
- * The socket is made in a folder that only this user may enter, and gets its mode there. A hard link
- * then puts it at its path, which fails if something exists there. So the umask of the process is
+ * The socket is made in a folder that only this user may enter, and gets its mode there. A hard
+ * link then puts it at its path, which fails if something exists there. So the umask of the process is
  * not changed, and the socket of another server is not replaced.
  *
  * Servers that start on one path at the same time take turns: each locks the folder of the socket
@@ -127,7 +127,7 @@ const ALL = { recursive: true };
 /** How many attempts to make if a closing server removes the socket before it is linked. */
 const TRIES = 3;
 
-/** Makes the socket; returns `undefined` if something exists at the path. The caller has the lock. */
+/** Makes the socket; `undefined` if something exists at the path. The caller holds the lock. */
 function create(path: string, mode: SocketMode): UnixListener | undefined {
   const made = path + UNFINISHED;
   const folder = folderOf(made);

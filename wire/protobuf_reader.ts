@@ -15,8 +15,8 @@ const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const MOST_FIELDS = 50_000;
 
 /**
- * Reads the fields of one message, in order. Each method that reads a value throws an `RpcError` with
- * `INVALID_ARGUMENT` if its bytes are not valid.
+ * Reads the fields of one message, in order. Each method that reads a value throws an `RpcError`
+ * with `INVALID_ARGUMENT` if its bytes are not valid.
  */
 export class Reader {
   readonly #data: Uint8Array;

@@ -1,4 +1,4 @@
-/** The differences between Deno and Node. No module of Node is loaded under Deno, to save memory. */
+/** The differences of Deno and Node. No module of Node is loaded under Deno, to save memory. */
 
 interface Host {
   readonly args: readonly string[];

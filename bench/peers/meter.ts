@@ -28,8 +28,8 @@ export class Counter implements Tally {
 }
 
 /**
- * Counts the calls of a load for a time. The load is already running when counting starts, and still
- * running when it ends, so that neither filling nor draining the pipeline is measured.
+ * Counts the calls of a load for a time. The load is already running when counting starts, and
+ * still running when it ends, so that neither filling nor draining the pipeline is measured.
  */
 export class Meter implements Tally {
   /** Whether the load should end. */

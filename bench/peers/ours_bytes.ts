@@ -1,5 +1,5 @@
-// Ours with messages that are already bytes, to measure the cost of the engine for a small call. The
-// first argument is the way to call: typed, raw or intercepted.
+// Ours with messages that are already bytes, to measure the cost of the engine for a small call.
+// The first argument is the way to call: typed, raw or intercepted.
 
 import { bytesCodec, connect, type Interceptor, serve } from "@ttrpc/ttrpc/core";
 import { args } from "./host.ts";

@@ -1,5 +1,5 @@
-// The lower bound: the cost of Deno's sockets alone for the same bytes. Messages have a fixed length
-// and no header. The server answers complete messages only, as any RPC server must.
+// The lower bound: the cost of Deno's sockets alone for the same bytes. Messages have a fixed
+// length and no header. The server answers complete messages only, as any RPC server must.
 
 import type { Tally } from "./meter.ts";
 import { payloadOf, runPeer } from "./peer.ts";
