@@ -24,7 +24,7 @@ import {
 export * from "./thermometer_pb.ts";
 
 /**
- * What a client of thermometer.v1.Thermometer calls.
+ * A client of thermometer.v1.Thermometer.
  *
  * Measures how warm rooms are: one method of each kind.
  *
@@ -70,7 +70,7 @@ export interface ThermometerClient {
 }
 
 /**
- * What implements thermometer.v1.Thermometer. A client does, too.
+ * The handlers of thermometer.v1.Thermometer. A client of it can be used as well.
  *
  * Measures how warm rooms are: one method of each kind.
  *

@@ -22,7 +22,7 @@ import {
 export * from "./weather_pb.ts";
 
 /**
- * What a client of weather.v1.Weather calls.
+ * A client of weather.v1.Weather.
  *
  * Readings of weather stations.
  *
@@ -59,7 +59,7 @@ export interface WeatherClient {
 }
 
 /**
- * What implements weather.v1.Weather. A client does, too.
+ * The handlers of weather.v1.Weather. A client of it can be used as well.
  *
  * Readings of weather stations.
  *

@@ -28,7 +28,7 @@ export {
 } from "../../v1/types/task_pb.ts";
 
 /**
- * What a client of containerd.task.v2.Task calls.
+ * A client of containerd.task.v2.Task.
  *
  * What a shim does for its container.
  *
@@ -56,7 +56,7 @@ export interface TaskClient {
 }
 
 /**
- * What implements containerd.task.v2.Task. A client does, too.
+ * The handlers of containerd.task.v2.Task. A client of it can be used as well.
  *
  * What a shim does for its container.
  *

@@ -19,7 +19,7 @@ export { type Envelope, EnvelopeSchema } from "../../../../types/event_pb.ts";
 export { type Empty, EmptySchema } from "@bufbuild/protobuf/wkt";
 
 /**
- * What a client of containerd.services.events.ttrpc.v1.Events calls.
+ * A client of containerd.services.events.ttrpc.v1.Events.
  *
  * Takes events from shims and others.
  *
@@ -38,7 +38,7 @@ export interface EventsClient {
 }
 
 /**
- * What implements containerd.services.events.ttrpc.v1.Events. A client does, too.
+ * The handlers of containerd.services.events.ttrpc.v1.Events. A client of it can be used as well.
  *
  * Takes events from shims and others.
  *
