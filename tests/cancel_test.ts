@@ -247,69 +247,76 @@ testEverywhere("a proxy passes on that a call was given up, in all four kinds", 
   await server.shutdown();
 });
 
-testEverywhere("a call that waits to be begun is not begun when it is given up", async (place) => {
-  const gate = Promise.withResolvers<void>();
+/** A server whose room the call 1 takes all of, until it is given up or let go. */
+async function crowded(place: Place) {
   const begun: number[] = [];
-  const one = async ([name]: Uint8Array) => {
+  const gate = Promise.withResolvers<void>();
+  const one = async ([name]: Uint8Array, { signal }: HandlerContext) => {
     begun.push(name!);
-    if (name === 1) await gate.promise;
+    if (name === 1) {
+      const aborted = new Promise<void>((resolve) =>
+        signal.addEventListener("abort", () => resolve())
+      );
+      await Promise.race([gate.promise, aborted]);
+    }
     return X;
   };
   const limits = { messageBytes: 64 << 10, heldBytes: 64 << 10 };
   const server = serveBytes(place, { one }, { limits });
   const client = await connect(await place.dial());
-  const service = client.service(Bytes);
-  const message = (name: number) => new Uint8Array(60_000).fill(name);
-  const first = service.one(message(1));
-  await until(() => begun.length === 1, "the first call");
+  const call = (name: number, length: number, signal?: AbortSignal) =>
+    client.service(Bytes).one(new Uint8Array(length).fill(name), { signal });
   const controller = new AbortController();
-  // Behind it one that also waits, and was not even looked at.
-  const given = [2, 3].map((name) =>
-    service.one(Uint8Array.of(name), { signal: controller.signal })
-  );
-  const last = service.one(Uint8Array.of(4));
-  await turn();
-  controller.abort();
-  for (const call of given) await rejects(call, { code: Code.CANCELLED });
-  await new Promise((resolve) => setTimeout(resolve, 20));
-  gate.resolve();
-  await first;
-  await last;
-  deepEqual(begun, [1, 4]);
-  await until(() => server.stats().heldBytes === 0, "the room that is given back");
-  const { callsStarted, callsFailed } = server.stats();
-  deepEqual([callsStarted, callsFailed], [4, { CANCELLED: 2 }]);
-  await client[Symbol.asyncDispose]();
-  await server.shutdown();
-});
+  const first = call(1, 60_000, controller.signal);
+  await until(() => begun.length === 1, "the first call");
+  const end = async () => {
+    await client[Symbol.asyncDispose]();
+    await server.shutdown();
+  };
+  return { begun, gate, server, call, first, controller, end };
+}
 
 testEverywhere(
-  "a call that is given up makes room for the one that waits before its cancel",
+  "a call that waits to be begun is not begun when it is given up",
   async (place) => {
-    const begun: number[] = [];
-    const one = async ([name]: Uint8Array, { signal }: HandlerContext) => {
-      begun.push(name!);
-      if (name === 1) await new Promise((resolve) => signal.addEventListener("abort", resolve));
-      return X;
-    };
-    const limits = { messageBytes: 64 << 10, heldBytes: 64 << 10 };
-    const server = serveBytes(place, { one }, { limits });
-    const client = await connect(await place.dial());
-    const service = client.service(Bytes);
+    const { begun, gate, server, call, first, end } = await crowded(place);
     const controller = new AbortController();
-    const first = service.one(new Uint8Array(60_000).fill(1), { signal: controller.signal });
-    await until(() => begun.length === 1, "the first call");
-    const second = service.one(new Uint8Array(60_000).fill(2));
+    // Behind it one that also waits, and was not even looked at.
+    const given = [2, 3].map((name) => call(name, 1, controller.signal));
+    const last = call(4, 1);
+    await turn();
+    controller.abort();
+    for (const each of given) await rejects(each, { code: Code.CANCELLED });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    gate.resolve();
+    await first;
+    await last;
+    deepEqual(begun, [1, 4]);
+    await until(() => server.stats().heldBytes === 0, "the room that is given back");
+    const { callsStarted, callsFailed } = server.stats();
+    deepEqual([callsStarted, callsFailed], [4, { CANCELLED: 2 }]);
+    await end();
+  },
+);
+
+for (
+  const [what, behind] of [
+    ["one call waits", [60_000]],
+    ["much is behind the one that waits", [10_000, 10_000, 10_000]],
+  ] as const
+) {
+  testEverywhere(`a call that is given up makes room when ${what}`, async (place) => {
+    const { begun, call, first, controller, end } = await crowded(place);
+    const others = behind.map((length, at) => call(at + 2, length));
     await new Promise((resolve) => setTimeout(resolve, 20));
     deepEqual(begun, [1]);
     controller.abort();
     await rejects(first, { code: Code.CANCELLED });
-    await soon(second, "the second call");
-    deepEqual(begun, [1, 2]);
-    await client[Symbol.asyncDispose]();
-    await server.shutdown();
-  },
-);
+    await soon(Promise.all(others), "the others");
+    deepEqual(begun, [1, ...behind.map((_, at) => at + 2)]);
+    await end();
+  });
+}
 
 testEverywhere(
   "calls that are made and given up without end run no more handlers than are allowed",
@@ -395,34 +402,6 @@ Deno.test("a call whose deadline passes while it is under way ends with one code
   await client[Symbol.asyncDispose]();
   await server.finished;
 });
-
-testEverywhere(
-  "calls that are given up make room although much is behind the one that waits",
-  async (place) => {
-    const begun: number[] = [];
-    const one = async ([name]: Uint8Array, { signal }: HandlerContext) => {
-      begun.push(name!);
-      if (name === 1) await new Promise((resolve) => signal.addEventListener("abort", resolve));
-      return X;
-    };
-    const limits = { messageBytes: 64 << 10, heldBytes: 64 << 10 };
-    const server = serveBytes(place, { one }, { limits });
-    const client = await connect(await place.dial());
-    const service = client.service(Bytes);
-    const controller = new AbortController();
-    const first = service.one(new Uint8Array(60_000).fill(1), { signal: controller.signal });
-    await until(() => begun.length === 1, "the first call");
-    const others = [2, 3, 4].map((name) => service.one(new Uint8Array(10_000).fill(name)));
-    await new Promise((resolve) => setTimeout(resolve, 20));
-    deepEqual(begun, [1]);
-    controller.abort();
-    await rejects(first, { code: Code.CANCELLED });
-    await soon(Promise.all(others), "the others");
-    deepEqual(begun, [1, 2, 3, 4]);
-    await client[Symbol.asyncDispose]();
-    await server.shutdown();
-  },
-);
 
 testEverywhere(
   "interceptors of refused calls count until they have settled, though their calls are given up",
