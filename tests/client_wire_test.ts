@@ -1,64 +1,13 @@
 // What the client puts on the wire, and what it makes of all that a server may answer.
 
-import {
-  type ByteConnection,
-  type Client,
-  connect,
-  type ConnectOptions,
-  RpcError,
-} from "@ttrpc/ttrpc";
+import { type ByteConnection, connect, RpcError } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
-import { decodeRequest } from "../wire/envelope.ts";
-import { FrameFlag, FrameType } from "../framing.ts";
+import { FrameType } from "../framing.ts";
 import { Greeter } from "../gen/greeter/v1/greeter_pb.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
-import { SocketFolder } from "./fixture.ts";
-import { type RawPeer, RawServer } from "./raw_peer.ts";
-
-/** A client, and the test in the role of its server. */
-class WireBed implements AsyncDisposable {
-  readonly client: Client;
-  readonly peer: RawPeer;
-  readonly path: string;
-  readonly closed: (RpcError | undefined)[];
-  readonly #parts: Disposable[];
-
-  private constructor(
-    client: Client,
-    peer: RawPeer,
-    closed: WireBed["closed"],
-    parts: Disposable[],
-    path: string,
-  ) {
-    this.client = client;
-    this.peer = peer;
-    this.closed = closed;
-    this.path = path;
-    this.#parts = parts;
-  }
-
-  static async open(options: ConnectOptions = {}): Promise<WireBed> {
-    const socket = new SocketFolder();
-    const server = new RawServer(socket.path);
-    const closed: WireBed["closed"] = [];
-    const onClose = (error?: RpcError) => void closed.push(error);
-    const [client, peer] = await Promise.all([
-      connect({ path: socket.path }, { onClose, ...options }),
-      server.accept(),
-    ]);
-    return new WireBed(client, peer, closed, [peer, server, socket], socket.path);
-  }
-
-  get service() {
-    return this.client.service(TestService);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.client[Symbol.asyncDispose]();
-    for (const part of this.#parts) part[Symbol.dispose]();
-  }
-}
+import { dataFrame, HALF_CLOSE } from "./raw_peer.ts";
+import { ClientWire } from "./wire_bed.ts";
 
 async function failure(call: Promise<unknown>): Promise<RpcError> {
   try {
@@ -70,25 +19,12 @@ async function failure(call: Promise<unknown>): Promise<RpcError> {
   throw new Error("the call succeeded");
 }
 
-async function requestOf(peer: RawPeer) {
-  const frame = await peer.receive();
-  ok(frame, "the connection has ended");
-  equal(frame.type, FrameType.Request);
-  return { ...frame, ...decodeRequest(frame.data) };
-}
-
-/** The next frame, which gives a call up. */
-async function cancelOf(peer: RawPeer, streamId: number): Promise<void> {
-  const { data: _why, ...frame } = (await peer.receive())!;
-  deepEqual(frame, { streamId, type: FrameType.Cancel, flags: 0 });
-}
-
 const nothing = new Uint8Array(0);
 
 Deno.test("a unary Request has flags of zero and names its method", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const reply = wire.client.service(Greeter).sayHello({ name: "x" });
-  const request = await requestOf(wire.peer);
+  const request = await wire.nextRequest();
   deepEqual(
     [request.streamId, request.flags, request.service, request.method, [...request.payload]],
     [1, 0, "greeter.v1.Greeter", "SayHello", [10, 1, 120]],
@@ -99,19 +35,19 @@ Deno.test("a unary Request has flags of zero and names its method", async () => 
 });
 
 Deno.test("an empty request still has its envelope", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const reply = wire.service.nothing({});
-  const { service, method, payload } = await requestOf(wire.peer);
+  const { service, method, payload } = await wire.nextRequest();
   deepEqual([service, method, payload.length], ["ttrpc.test.v1.TestService", "Nothing", 0]);
   await wire.peer.respond(1);
   await reply;
 });
 
 Deno.test("ids are odd and rise in the order of the calls, however many start at once", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const calls = Array.from({ length: 100 }, (_, i) => wire.service.echo({ text: `${i}` }));
   for (let i = 0; i < 100; i++) {
-    const { streamId, payload } = await requestOf(wire.peer);
+    const { streamId, payload } = await wire.nextRequest();
     equal(streamId, 2 * i + 1);
     equal(new TextDecoder().decode(payload.subarray(2)), `${i}`);
   }
@@ -124,7 +60,7 @@ Deno.test("ids are odd and rise in the order of the calls, however many start at
 });
 
 Deno.test("metadata is folded and keeps its order; a call's keys replace those of defaults", async () => {
-  await using wire = await WireBed.open({
+  await using wire = await ClientWire.open({
     defaults: { metadata: { Namespace: "default", "x-keep": "1" } },
   });
   const service = wire.client.service(TestService, { metadata: { "x-service": "s" } });
@@ -133,19 +69,19 @@ Deno.test("metadata is folded and keeps its order; a call's keys replace those o
     service.nothing({}),
     wire.service.nothing({}),
   ];
-  deepEqual([...(await requestOf(wire.peer)).metadata!], [
+  deepEqual([...(await wire.nextRequest()).metadata!], [
     ["x-keep", "1"],
     ["x-service", "s"],
     ["namespace", "own"],
     ["z", "1"],
     ["z", "2"],
   ]);
-  deepEqual([...(await requestOf(wire.peer)).metadata!], [
+  deepEqual([...(await wire.nextRequest()).metadata!], [
     ["namespace", "default"],
     ["x-keep", "1"],
     ["x-service", "s"],
   ]);
-  deepEqual([...(await requestOf(wire.peer)).metadata!], [["namespace", "default"], [
+  deepEqual([...(await wire.nextRequest()).metadata!], [["namespace", "default"], [
     "x-keep",
     "1",
   ]]);
@@ -154,7 +90,7 @@ Deno.test("metadata is folded and keeps its order; a call's keys replace those o
 });
 
 Deno.test("the timeout travels in nanoseconds: of the call, the service or the client", async () => {
-  await using wire = await WireBed.open({ defaults: { timeoutMs: 60_000 } });
+  await using wire = await ClientWire.open({ defaults: { timeoutMs: 60_000 } });
   const service = wire.client.service(TestService, { timeoutMs: 50_000 });
   const calls = [
     wire.service.nothing({}),
@@ -164,28 +100,28 @@ Deno.test("the timeout travels in nanoseconds: of the call, the service or the c
     service.nothing({}, { timeoutMs: Number.MAX_VALUE }),
   ];
   for (const ms of [60_000, 50_000, 40_000]) {
-    const { timeoutNano } = await requestOf(wire.peer);
+    const { timeoutNano } = await wire.nextRequest();
     ok(timeoutNano <= BigInt(ms) * 1_000_000n && timeoutNano > BigInt(ms - 5_000) * 1_000_000n);
   }
-  equal((await requestOf(wire.peer)).timeoutNano, 0n);
-  equal((await requestOf(wire.peer)).timeoutNano, 2n ** 63n - 1n);
+  equal((await wire.nextRequest()).timeoutNano, 0n);
+  equal((await wire.nextRequest()).timeoutNano, 2n ** 63n - 1n);
   for (const streamId of [1, 3, 5, 7, 9]) await wire.peer.respond(streamId);
   await Promise.all(calls);
 });
 
 Deno.test("a call without time left is not sent", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   for (const timeoutMs of [0, -1, -Infinity]) {
     equal((await failure(wire.service.nothing({}, { timeoutMs }))).code, Code.DEADLINE_EXCEEDED);
   }
   const call = wire.service.nothing({});
-  equal((await requestOf(wire.peer)).streamId, 1);
+  equal((await wire.nextRequest()).streamId, 1);
   await wire.peer.respond(1);
   await call;
 });
 
 Deno.test("a timeout that is no number is a mistake, told at once", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   await rejects(wire.service.nothing({}, { timeoutMs: NaN }), {
     name: "RangeError",
     message: "Cannot use timeoutMs of NaN: it takes a number of milliseconds",
@@ -194,40 +130,40 @@ Deno.test("a timeout that is no number is a mistake, told at once", async () => 
 });
 
 Deno.test("a call ends when its deadline passes, whatever the server does", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const error = await failure(wire.service.nothing({}, { timeoutMs: 20 }));
   equal(
     error.message,
     "ttrpc.test.v1.TestService/Nothing: DEADLINE_EXCEEDED: the deadline of 20 ms has passed",
   );
-  await requestOf(wire.peer);
-  await cancelOf(wire.peer, 1);
+  await wire.nextRequest();
+  await wire.expectCancel(1);
   await wire.peer.respond(1); // late: ignored
   const next = wire.service.nothing({});
-  equal((await requestOf(wire.peer)).streamId, 3);
+  equal((await wire.nextRequest()).streamId, 3);
   await wire.peer.respond(3);
   await next;
 });
 
 Deno.test("an aborted call ends with CANCELLED and the reason, and its late answer is ignored", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const controller = new AbortController();
   const call = wire.service.nothing({}, { signal: controller.signal });
-  await requestOf(wire.peer);
+  await wire.nextRequest();
   const reason = new Error("not needed");
   controller.abort(reason);
   const error = await failure(call);
   deepEqual([error.code, error.cause], [Code.CANCELLED, reason]);
-  await cancelOf(wire.peer, 1);
+  await wire.expectCancel(1);
   await wire.peer.respond(1, { payload: new Uint8Array([1, 2, 3]) });
   const next = wire.service.nothing({});
-  equal((await requestOf(wire.peer)).streamId, 3);
+  equal((await wire.nextRequest()).streamId, 3);
   await wire.peer.respond(3);
   await next;
 });
 
 Deno.test("a call whose signal is aborted already is not sent", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const error = await failure(wire.service.nothing({}, { signal: AbortSignal.abort() }));
   equal(error.code, Code.CANCELLED);
   const timeout = AbortSignal.abort(new DOMException("late", "TimeoutError"));
@@ -236,13 +172,13 @@ Deno.test("a call whose signal is aborted already is not sent", async () => {
     Code.DEADLINE_EXCEEDED,
   );
   const next = wire.service.nothing({});
-  equal((await requestOf(wire.peer)).streamId, 1);
+  equal((await wire.nextRequest()).streamId, 1);
   await wire.peer.respond(1);
   await next;
 });
 
 Deno.test("a call lets go of its signal when it ends", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const { signal } = new AbortController();
   let listeners = 0;
   const { addEventListener, removeEventListener } = signal;
@@ -255,7 +191,7 @@ Deno.test("a call lets go of its signal when it ends", async () => {
     removeEventListener.apply(signal, parameters);
   };
   const call = wire.service.nothing({}, { signal });
-  await requestOf(wire.peer);
+  await wire.nextRequest();
   equal(listeners, 1);
   await wire.peer.respond(1);
   await call;
@@ -270,7 +206,7 @@ for (
   ] as const
 ) {
   Deno.test(`a Response with ${name} is a success`, async () => {
-    await using wire = await WireBed.open();
+    await using wire = await ClientWire.open();
     const calls = [wire.service.echo({}), wire.service.nothing({})];
     await wire.peer.respond(1, { status, payload: new Uint8Array([18, 1, 120]) });
     await wire.peer.respond(3, { status });
@@ -282,7 +218,7 @@ for (
 }
 
 Deno.test("a Response with another status is an RpcError that names the method", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const call = failure(wire.service.echo({}));
   const details = [{ typeUrl: "x/Y", value: new Uint8Array([1, 2]) }];
   const status = { code: 5, message: "no such task", details };
@@ -296,7 +232,7 @@ Deno.test("a Response with another status is an RpcError that names the method",
 });
 
 Deno.test("a status code that gRPC does not know is passed on", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const calls = [failure(wire.service.echo({})), failure(wire.service.echo({}))];
   await wire.peer.respond(1, { status: { code: 1234, message: "odd", details: [] } });
   await wire.peer.respond(3, { status: { code: -7, message: "", details: [] } });
@@ -307,7 +243,7 @@ Deno.test("a status code that gRPC does not know is passed on", async () => {
 });
 
 Deno.test("a malformed Response fails its own call with INTERNAL", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const [bad, good] = [failure(wire.service.echo({})), wire.service.echo({})];
   await wire.peer.send({ streamId: 1, type: FrameType.Response, data: new Uint8Array([0x12, 9]) });
   await wire.peer.respond(3);
@@ -319,7 +255,7 @@ Deno.test("a malformed Response fails its own call with INTERNAL", async () => {
 });
 
 Deno.test("a payload that is not the method's message fails its own call with INTERNAL", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const call = failure(wire.service.echo({}));
   await wire.peer.respond(1, { payload: new Uint8Array([0x0a, 0x7f]) });
   const error = await call;
@@ -328,9 +264,9 @@ Deno.test("a payload that is not the method's message fails its own call with IN
 });
 
 Deno.test("a Data frame for a unary call fails that call with INTERNAL", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const [bad, good] = [failure(wire.service.echo({})), wire.service.echo({})];
-  await wire.peer.send({ streamId: 1, type: FrameType.Data, data: new Uint8Array([1]) });
+  await wire.peer.send(dataFrame(1, 0, [1]));
   equal(
     (await bad).message,
     "ttrpc.test.v1.TestService/Echo: INTERNAL: a Data frame came for a unary call",
@@ -341,20 +277,19 @@ Deno.test("a Data frame for a unary call fails that call with INTERNAL", async (
 });
 
 Deno.test("frames for unknown streams and of unknown types are ignored, and so is a Request", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const call = wire.service.nothing({});
   await wire.peer.respond(9, { payload: new Uint8Array([1]) });
   await wire.peer.respond(0);
   for (const type of [0, 1, 4, 255]) await wire.peer.send({ streamId: 1, type });
-  const closing = FrameFlag.RemoteClosed | FrameFlag.NoData;
-  await wire.peer.send({ streamId: 7, type: FrameType.Data, flags: closing });
+  await wire.peer.send(dataFrame(7, HALF_CLOSE));
   await wire.peer.respond(1);
   await call;
-  await requestOf(wire.peer);
+  await wire.nextRequest();
 });
 
 Deno.test("a Response over the limit fails its own call, and the connection stays in step", async () => {
-  await using wire = await WireBed.open({ limits: { messageBytes: 1_000 } });
+  await using wire = await ClientWire.open({ limits: { messageBytes: 1_000 } });
   const [bad, good] = [failure(wire.service.echo({})), wire.service.echo({})];
   await wire.peer.send({ streamId: 1, type: FrameType.Response, data: new Uint8Array(1_001) });
   const payload = new Uint8Array([10, ...[0xe0, 7], ...new Uint8Array(992)]);
@@ -368,28 +303,28 @@ Deno.test("a Response over the limit fails its own call, and the connection stay
 });
 
 Deno.test("a request over the limit is refused with the lengths, and nothing of it is sent", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const error = await failure(wire.service.echo({ payload: new Uint8Array(4 << 20) }));
   equal(error.code, Code.RESOURCE_EXHAUSTED);
   ok(/^message length 41943\d\d exceed maximum message size of 4194304$/.test(error.rawMessage));
   const call = wire.service.nothing({});
-  equal((await requestOf(wire.peer)).streamId, 1);
+  equal((await wire.nextRequest()).streamId, 1);
   await wire.peer.respond(1);
   await call;
 });
 
 Deno.test("a request that cannot be encoded fails its own call with INTERNAL", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const bad = { milliseconds: "soon" } as unknown as { milliseconds: bigint };
   equal((await failure(wire.service.sleep(bad))).code, Code.INTERNAL);
   equal((await failure(wire.service.echo(undefined as never))).code, Code.INTERNAL);
 });
 
 Deno.test("a server that closes fails calls in flight, which onClose and the error tell", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const calls = [failure(wire.service.nothing({})), failure(wire.service.echo({}))];
-  await requestOf(wire.peer);
-  await requestOf(wire.peer);
+  await wire.nextRequest();
+  await wire.nextRequest();
   wire.peer.conn.close();
   for (const error of await Promise.all(calls)) {
     equal(error.code, Code.UNAVAILABLE);
@@ -404,7 +339,7 @@ Deno.test("a server that closes fails calls in flight, which onClose and the err
 });
 
 Deno.test("a server that closes an idle connection is no error, but later calls are UNAVAILABLE", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   wire.peer.conn.close();
   await wire.client.finished;
   deepEqual(wire.closed, [undefined]);
@@ -416,9 +351,9 @@ Deno.test("a server that closes an idle connection is no error, but later calls 
 });
 
 Deno.test("a server that ends inside a frame fails the call with that reason", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const call = failure(wire.service.nothing({}));
-  await requestOf(wire.peer);
+  await wire.nextRequest();
   await wire.peer.sendBytes(new Uint8Array([0, 0, 0, 5, 0]));
   wire.peer.conn.close();
   equal(
@@ -428,7 +363,7 @@ Deno.test("a server that ends inside a frame fails the call with that reason", a
 });
 
 Deno.test("a server that does not speak ttrpc fails the call with that reason", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const call = failure(wire.service.nothing({}));
   await wire.peer.sendBytes(new TextEncoder().encode("HTTP/1.1 400 Bad Request\r\n\r\n"));
   const error = await call;
@@ -439,7 +374,7 @@ Deno.test("a server that does not speak ttrpc fails the call with that reason", 
 });
 
 Deno.test("a server that half-closes its side has ended the connection", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const call = failure(wire.service.nothing({}));
   await wire.peer.conn.closeWrite();
   equal((await call).code, Code.UNAVAILABLE);
@@ -447,9 +382,9 @@ Deno.test("a server that half-closes its side has ended the connection", async (
 });
 
 Deno.test("close() ends calls in flight with CANCELLED, and later ones, too", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const call = failure(wire.service.nothing({}));
-  await requestOf(wire.peer);
+  await wire.nextRequest();
   wire.client.close();
   wire.client.close();
   deepEqual([(await call).code, (await call).rawMessage], [
@@ -463,7 +398,7 @@ Deno.test("close() ends calls in flight with CANCELLED, and later ones, too", as
 });
 
 Deno.test("a call whose request waits for the socket still ends at its deadline", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const big = { payload: new Uint8Array(1 << 20) };
   // The test does not read, so the socket and then the write queue fill up.
   const stuck = Array.from({ length: 4 }, () => failure(wire.service.echo(big)));
@@ -478,13 +413,13 @@ Deno.test("a call whose request waits for the socket still ends at its deadline"
 });
 
 Deno.test("requests that waited for the socket are sent when there is room, in order", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const calls = Array.from(
     { length: 20 },
     (_, i) => wire.service.echo({ payload: new Uint8Array(300_000).fill(i) }),
   );
   for (let i = 0; i < 20; i++) {
-    const { streamId, payload } = await requestOf(wire.peer);
+    const { streamId, payload } = await wire.nextRequest();
     equal(streamId, 2 * i + 1);
     equal(payload.at(-1), i);
   }
@@ -493,29 +428,29 @@ Deno.test("requests that waited for the socket are sent when there is room, in o
 });
 
 Deno.test("client.callRaw() moves bytes without looking at them", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const request = new Uint8Array([0xff, 0xfe]);
   const call = wire.client.callRaw("any.Service", "Any", request, { metadata: { k: "v" } });
-  const { service, method, payload, metadata, flags } = await requestOf(wire.peer);
+  const { service, method, payload, metadata, flags } = await wire.nextRequest();
   deepEqual([service, method, flags], ["any.Service", "Any", 0]);
   deepEqual([...payload], [0xff, 0xfe]);
   deepEqual([...metadata!], [["k", "v"]]);
   await wire.peer.respond(1, { payload: new Uint8Array([0xfd]) });
   deepEqual([...await call], [0xfd]);
   const empty = wire.client.callRaw("any.Service", "Any", nothing);
-  await requestOf(wire.peer);
+  await wire.nextRequest();
   await wire.peer.respond(3);
   deepEqual([...await empty], []);
 });
 
 Deno.test("a buffer that was sent stays the caller's, whatever its size", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   for (const length of [8_192, 32_768, 65_536]) {
     const mine = new Uint8Array(length).fill(7);
     const sent = [mine, mine, new Uint8Array(100), new Uint8Array(100), new Uint8Array(100)];
     for (const bytes of sent) {
       const call = wire.client.callRaw("any.Service", "Any", bytes);
-      const { streamId, payload } = await requestOf(wire.peer);
+      const { streamId, payload } = await wire.nextRequest();
       deepEqual(payload.length, bytes.length);
       ok(payload.every((byte, i) => byte === bytes[i]));
       await wire.peer.respond(streamId);
@@ -526,30 +461,30 @@ Deno.test("a buffer that was sent stays the caller's, whatever its size", async 
 });
 
 Deno.test("a request that is not bytes fails its own call only", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const bytes = [new ArrayBuffer(8), new Uint16Array(9_000), "text"] as unknown as Uint8Array[];
   for (const request of bytes) {
     const call = failure(wire.client.callRaw("any.Service", "Any", [request]));
     equal((await call).code, Code.INTERNAL);
     const { streamId, type } = (await wire.peer.receive())!;
     equal(type, FrameType.Request);
-    await cancelOf(wire.peer, streamId);
+    await wire.expectCancel(streamId);
     equal((await wire.peer.receive())!.streamId, streamId); // the half-close
   }
   const call = wire.service.nothing({});
-  await wire.peer.respond((await requestOf(wire.peer)).streamId);
+  await wire.peer.respond((await wire.nextRequest()).streamId);
   await call;
 });
 
 Deno.test("a signal that is none is refused, and not counted", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const signal = new AbortController() as unknown as AbortSignal;
   await rejects(wire.service.nothing({}, { signal }), TypeError);
   equal(wire.client.stats().callsInFlight, 0);
 });
 
 Deno.test("an abort with a reason that cannot be shown ends the call all the same", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const controller = new AbortController();
   const call = failure(wire.service.nothing({}, { signal: controller.signal }));
   controller.abort(Object.create(null));
@@ -557,7 +492,7 @@ Deno.test("an abort with a reason that cannot be shown ends the call all the sam
 });
 
 Deno.test("one signal for many calls has one listener, and ends them all", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   const controller = new AbortController();
   let listeners = 0;
   const { addEventListener } = controller.signal;
@@ -605,7 +540,7 @@ for (const [name, part] of misbehaving) {
 }
 
 Deno.test("a call on a closed client leaves no timer", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ClientWire.open();
   wire.client.close();
   await wire.client.finished;
   equal((await failure(wire.service.nothing({}, { timeoutMs: 60_000 }))).code, Code.CANCELLED);

@@ -1,8 +1,15 @@
 /** A peer that speaks in frames, for the cases that no well-behaved one brings about. */
 
+import { equal, ok } from "node:assert/strict";
 import type { ByteConnection } from "../transport.ts";
-import { encodeRequest, encodeResponse, type Request, type Response } from "../wire/envelope.ts";
-import { encodeFrame, type Frame, FrameDecoder, FrameType } from "../framing.ts";
+import {
+  decodeResponse,
+  encodeRequest,
+  encodeResponse,
+  type Request,
+  type Response,
+} from "../wire/envelope.ts";
+import { encodeFrame, type Frame, FrameDecoder, FrameFlag, FrameType } from "../framing.ts";
 
 /** The other end of a connection, frame by frame. */
 export class RawPeer<Conn extends ByteConnection = Deno.Conn> implements Disposable {
@@ -81,6 +88,33 @@ export function requestData(request: Partial<Request>): Uint8Array {
     metadata: undefined,
     ...request,
   });
+}
+
+/** The flags of a Data frame that half-closes a stream, and is no message. */
+export const HALF_CLOSE = FrameFlag.RemoteClosed | FrameFlag.NoData;
+
+/** A Data frame. */
+export function dataFrame(streamId: number, flags: number, bytes: ArrayLike<number> = []): Frame {
+  return { streamId, type: FrameType.Data, flags, data: Uint8Array.from(bytes) };
+}
+
+/** How a call ended: the next frame, which is a Response. A code of 0 is a success. */
+export async function answer(
+  peer: RawPeer<ByteConnection>,
+): Promise<[streamId: number, code: number, message: string]> {
+  const { streamId, status } = await responseOf(peer);
+  return [streamId, status?.code ?? 0, status?.message ?? ""];
+}
+
+/** The next frame, which is a Response. */
+export async function responseOf(
+  peer: RawPeer<ByteConnection>,
+): Promise<{ streamId: number } & Response> {
+  const frame = await peer.receive();
+  ok(frame, "the connection has ended");
+  equal(frame.type, FrameType.Response);
+  equal(frame.flags, 0);
+  return { streamId: frame.streamId, ...decodeResponse(frame.data) };
 }
 
 /** Listens on a path as a server that is played by the test. */

@@ -3,12 +3,10 @@
 import type { Interceptor, ServeOptions, Server } from "@ttrpc/ttrpc";
 import { type LogEntry, logger } from "@ttrpc/ttrpc/logger";
 import { deepEqual, equal } from "node:assert/strict";
-import { decodeResponse } from "../wire/envelope.ts";
-import { FrameFlag, FrameType } from "../framing.ts";
 import { Code } from "../status.ts";
 import { until } from "./kinds.ts";
 import { Place, type Transport, TRANSPORTS } from "./place.ts";
-import { RawPeer } from "./raw_peer.ts";
+import { answer, dataFrame, HALF_CLOSE, RawPeer } from "./raw_peer.ts";
 
 /** A server with an interceptor that waits, in calls that are refused, and what it and the log hear. */
 class Bed implements AsyncDisposable {
@@ -44,8 +42,8 @@ class Bed implements AsyncDisposable {
   }
 
   async answer(): Promise<[number, number]> {
-    const frame = await this.peer.receive();
-    return [frame!.streamId, decodeResponse(frame!.data).status?.code ?? 0];
+    const [streamId, code] = await answer(this.peer);
+    return [streamId, code];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -119,11 +117,10 @@ for (const transport of TRANSPORTS) {
   Deno.test(`many refused calls are each answered once, over ${transport}`, async () => {
     await using bed = await Bed.open(transport, { limits: { concurrentCalls: 10 } });
     const { peer, server } = bed;
-    const flags = FrameFlag.RemoteClosed | FrameFlag.NoData;
     const ids = Array.from({ length: 30 }, (_, at) => 2 * at + 1);
     for (const streamId of ids) {
       await peer.request(streamId, { method: "Do" });
-      await peer.send({ streamId, type: FrameType.Data, flags });
+      await peer.send(dataFrame(streamId, HALF_CLOSE));
     }
     bed.gate.resolve();
     const answers = new Map<number, number>();

@@ -9,12 +9,11 @@ import {
 } from "@ttrpc/ttrpc";
 import { type LogEntry, logger } from "@ttrpc/ttrpc/logger";
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { decodeResponse } from "../wire/envelope.ts";
 import { FrameFlag, FrameType } from "../framing.ts";
 import { Code } from "../status.ts";
 import { handlersThat, until } from "./kinds.ts";
 import { Place, type Transport, TRANSPORTS } from "./place.ts";
-import { RawPeer } from "./raw_peer.ts";
+import { answer, RawPeer } from "./raw_peer.ts";
 
 const SERVICE = "ttrpc.test.v1.TestService";
 
@@ -124,7 +123,7 @@ async function refusing(transport: Transport, refusal: Refusal, interceptors: In
     peer,
     async [Symbol.asyncDispose]() {
       gate.resolve();
-      if (refusal.while) { for (let i = 0; i < 2; i++) deepEqual((await answer(peer))![1], 0); }
+      if (refusal.while) { for (let i = 0; i < 2; i++) deepEqual((await answer(peer))[1], 0); }
       peer[Symbol.dispose]();
       await down;
       await place[Symbol.asyncDispose]();
@@ -137,20 +136,11 @@ function isRefused({ message }: InterceptedRequest): boolean {
   return message === undefined || Array.isArray(message) && message.length === 0;
 }
 
-/** The next Response: its stream, code and message. */
-async function answer(peer: RawPeer): Promise<[number, number, string] | undefined> {
-  const frame = await peer.receive();
-  if (!frame) return undefined;
-  equal(frame.type, FrameType.Response);
-  const { status } = decodeResponse(frame.data);
-  return [frame.streamId, status?.code ?? 0, status?.message ?? ""];
-}
-
 /** Proves that the peer was sent nothing else: the next answer is that of another call. */
 async function nothingElse(peer: RawPeer, server: { stats(): { callsStarted: number } }) {
   const before = server.stats().callsStarted;
   await peer.request(21, { method: "Missing" });
-  deepEqual((await answer(peer))![0], 21);
+  deepEqual((await answer(peer))[0], 21);
   equal(server.stats().callsStarted, before + 1);
 }
 
@@ -177,12 +167,12 @@ for (const transport of TRANSPORTS) {
       const { callsStarted } = server.stats();
       await send(peer);
       const told = await answer(peer);
-      deepEqual(told!.slice(0, 2), [5, code]);
-      ok(message.test(told![2]), told![2]);
+      deepEqual(told.slice(0, 2), [5, code]);
+      ok(message.test(told[2]), told[2]);
       equal(seen.length, 1);
       const [request, error] = seen[0]!;
       ok(error instanceof RpcError);
-      deepEqual([error.code, error.rawMessage], [code, told![2]]);
+      deepEqual([error.code, error.rawMessage], [code, told[2]]);
       const { method } = request;
       deepEqual([method.path, method.kind, request.kind], [path, kind, kind]);
       deepEqual([method.service, method.name], path.split("/"));
@@ -238,13 +228,13 @@ for (const transport of TRANSPORTS) {
         await peer.send({ streamId: 5, type: FrameType.Data, data: new Uint8Array(2_000) });
       }
       await peer.request(7, { method: "Missing" });
-      equal((await answer(peer))![0], 7);
+      equal((await answer(peer))[0], 7);
       if (!refusal.while) {
         await peer.request(9, { method: "Nothing" });
         deepEqual(await answer(peer), [9, 0, ""]);
       }
       gate.resolve();
-      deepEqual((await answer(peer))!.slice(0, 2), [5, code]);
+      deepEqual((await answer(peer)).slice(0, 2), [5, code]);
       equal(server.stats().callsInFlight, refusal.while ? 2 : 0);
       if (!refusal.while) await nothingElse(peer, server);
     });

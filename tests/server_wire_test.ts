@@ -3,8 +3,7 @@
 
 import { create, toBinary } from "@bufbuild/protobuf";
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { decodeResponse } from "../wire/envelope.ts";
-import { type Frame, FrameFlag, FrameType } from "../framing.ts";
+import { FrameType } from "../framing.ts";
 import {
   EchoRequestSchema,
   ProduceRequestSchema,
@@ -12,52 +11,14 @@ import {
 } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Metadata } from "../metadata.ts";
 import { Code, RpcError } from "../status.ts";
-import { aborted, TestBed, type TestHandlers } from "./fixture.ts";
-import { RawPeer, requestData } from "./raw_peer.ts";
-import type { ServeOptions } from "../server.ts";
+import { aborted, type TestHandlers } from "./fixture.ts";
+import { answer, dataFrame, HALF_CLOSE, RawPeer, requestData, responseOf } from "./raw_peer.ts";
+import { ServerWire, works } from "./wire_bed.ts";
 
 const LIMIT = 4 << 20;
 
-class WireBed implements AsyncDisposable {
-  readonly bed: TestBed;
-  readonly peer: RawPeer;
-
-  private constructor(bed: TestBed, peer: RawPeer) {
-    this.bed = bed;
-    this.peer = peer;
-  }
-
-  static async open(handlers: Partial<TestHandlers> = {}, settings: ServeOptions = {}) {
-    const bed = new TestBed(handlers, settings);
-    return new WireBed(bed, await RawPeer.connect(bed.path));
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.peer[Symbol.dispose]();
-    await this.bed[Symbol.asyncDispose]();
-  }
-}
-
-async function answer(peer: RawPeer): Promise<[streamId: number, code: number, message: string]> {
-  const { streamId, status } = responseOf(await peer.receive());
-  return [streamId, status?.code ?? 0, status?.message ?? ""];
-}
-
-function responseOf(frame: Frame | undefined) {
-  ok(frame, "the connection has ended");
-  equal(frame.type, FrameType.Response);
-  equal(frame.flags, 0);
-  return { streamId: frame.streamId, ...decodeResponse(frame.data) };
-}
-
-/** Calls a method as a well-behaved client does, to show that the connection is in order. */
-async function works(peer: RawPeer, streamId: number): Promise<void> {
-  await peer.request(streamId, {});
-  deepEqual(await answer(peer), [streamId, 0, ""]);
-}
-
 Deno.test("the server answers OK with an absent status, and an empty message with no bytes", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   await wire.peer.request(1, { method: "Nothing" });
   deepEqual(await wire.peer.receive(), {
     streamId: 1,
@@ -68,7 +29,7 @@ Deno.test("the server answers OK with an absent status, and an empty message wit
 });
 
 Deno.test("the server answers 12 for an unknown service and for an unknown method", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   await wire.peer.request(1, { service: "no.Such" });
   deepEqual(await answer(wire.peer), [1, Code.UNIMPLEMENTED, "service no.Such"]);
   await wire.peer.request(3, { method: "noSuch" });
@@ -79,7 +40,7 @@ Deno.test("the server answers 12 for an unknown service and for an unknown metho
 });
 
 Deno.test("the server answers 3 on the same id for one that is even or zero", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   const message = "StreamID must be odd for client initiated streams";
   for (const streamId of [2, 0, 0xfffffffe]) {
     await wire.peer.request(streamId, {});
@@ -89,7 +50,7 @@ Deno.test("the server answers 3 on the same id for one that is even or zero", as
 });
 
 Deno.test("the server answers 3 for an id that is used again or lower", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   const message = "StreamID cannot be re-used and must increment";
   await works(wire.peer, 5);
   for (const streamId of [5, 3, 1]) {
@@ -100,13 +61,13 @@ Deno.test("the server answers 3 for an id that is used again or lower", async ()
 });
 
 Deno.test("the server takes ids that leave gaps, up to the last there is", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   await works(wire.peer, 1001);
   await works(wire.peer, 0xffffffff);
 });
 
 Deno.test("the server answers 8 for a Request over the limit, and stays in step", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   const message = `message length ${LIMIT + 1} exceed maximum message size of ${LIMIT}`;
   const data = new Uint8Array(LIMIT + 1).fill(0xff);
   await wire.peer.send({ streamId: 1, data });
@@ -115,7 +76,9 @@ Deno.test("the server answers 8 for a Request over the limit, and stays in step"
 });
 
 Deno.test("the server takes a Request of exactly the limit", async () => {
-  await using wire = await WireBed.open({ echo: ({ payload }) => ({ text: `${payload.length}` }) });
+  await using wire = await ServerWire.open({
+    echo: ({ payload }) => ({ text: `${payload.length}` }),
+  });
   const empty = requestData({ method: "Echo", payload: new Uint8Array(70_000) }).length - 70_000;
   // Seven bytes more for the two lengths, which are longer now.
   const bytes = LIMIT - empty - 6;
@@ -137,7 +100,7 @@ Deno.test("the server takes a Request of exactly the limit", async () => {
 });
 
 Deno.test("the server closes a connection whose first byte is not zero, and others live on", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   await works(wire.peer, 1);
   using other = await RawPeer.connect(wire.bed.path);
   await other.sendBytes(new TextEncoder().encode("GET / HTTP/1.1\r\n\r\n"));
@@ -148,7 +111,7 @@ Deno.test("the server closes a connection whose first byte is not zero, and othe
 });
 
 Deno.test("the server reports a connection that ends inside a frame", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   using other = await RawPeer.connect(wire.bed.path);
   await other.sendBytes(new Uint8Array([0, 0, 0, 9, 0, 0, 0, 1, 1, 0, 1, 2]));
   await other.conn.closeWrite();
@@ -160,7 +123,7 @@ Deno.test("the server reports a connection that ends inside a frame", async () =
 });
 
 Deno.test("the server answers 3 for a Request that is not protobuf", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   await wire.peer.send({ streamId: 1, data: new Uint8Array([0x0a, 0xff]) });
   deepEqual(await answer(wire.peer), [
     1,
@@ -171,7 +134,7 @@ Deno.test("the server answers 3 for a Request that is not protobuf", async () =>
 });
 
 Deno.test("the server answers 13 for a payload that is not the method's message", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   await wire.peer.request(1, { method: "Echo", payload: new Uint8Array([0x0a, 0x05, 1]) });
   const [streamId, code, message] = await answer(wire.peer);
   deepEqual([streamId, code], [1, Code.INTERNAL]);
@@ -180,14 +143,10 @@ Deno.test("the server answers 13 for a payload that is not the method's message"
 });
 
 Deno.test("the server answers 3 for Data on an unknown stream, also for a late half-close", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   await works(wire.peer, 1);
-  const late = { streamId: 1, type: FrameType.Data, data: new Uint8Array([1]) };
-  const halfClose = {
-    streamId: 1,
-    type: FrameType.Data,
-    flags: FrameFlag.RemoteClosed | FrameFlag.NoData,
-  };
+  const late = dataFrame(1, 0, [1]);
+  const halfClose = dataFrame(1, HALF_CLOSE);
   for (const frame of [late, halfClose, { ...late, streamId: 9 }]) {
     await wire.peer.send(frame);
     deepEqual(await answer(wire.peer), [
@@ -201,14 +160,14 @@ Deno.test("the server answers 3 for Data on an unknown stream, also for a late h
 
 Deno.test("the server answers 3 for Data on a unary call in flight, which finishes", async () => {
   const gate = Promise.withResolvers<void>();
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     nothing: async () => {
       await gate.promise;
       return {};
     },
   });
   await wire.peer.request(1, {});
-  await wire.peer.send({ streamId: 1, type: FrameType.Data, data: new Uint8Array([1]) });
+  await wire.peer.send(dataFrame(1, 0, [1]));
   deepEqual(await answer(wire.peer), [
     1,
     Code.INVALID_ARGUMENT,
@@ -219,7 +178,7 @@ Deno.test("the server answers 3 for Data on a unary call in flight, which finish
 });
 
 Deno.test("the server ignores frames of unknown types, and Responses", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   for (const type of [0, 2, 4, 5, 255]) {
     await wire.peer.send({ streamId: 1, type, data: new Uint8Array([1, 2, 3]) });
   }
@@ -227,7 +186,7 @@ Deno.test("the server ignores frames of unknown types, and Responses", async () 
 });
 
 Deno.test("the server takes any flags on a Request, and decides by the method", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   let streamId = 1;
   for (const flags of [0, 1, 2, 3, 4, 5, 6, 7, 0xf8, 0xff]) {
     await wire.peer.send({ streamId, flags, data: requestData({}) });
@@ -237,14 +196,14 @@ Deno.test("the server takes any flags on a Request, and decides by the method", 
 });
 
 Deno.test("the server answers 2 with the message of a plain error, and never a stack", async () => {
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     nothing: () => {
       throw new TypeError("no idea");
     },
     sleep: () => Promise.reject("a string"),
   });
   await wire.peer.request(1, {});
-  const { payload, status } = responseOf(await wire.peer.receive());
+  const { payload, status } = await responseOf(wire.peer);
   deepEqual(status, { code: Code.UNKNOWN, message: "no idea", details: [] });
   equal(payload.length, 0);
   await wire.peer.request(3, { method: "Sleep" });
@@ -253,7 +212,7 @@ Deno.test("the server answers 2 with the message of a plain error, and never a s
 });
 
 Deno.test("the server answers 13 when a handler returns nothing or what is no message", async () => {
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     nothing: (() => undefined) as unknown as TestHandlers["nothing"],
     sleep: (() => ({ deadlineMilliseconds: "soon" })) as unknown as TestHandlers["sleep"],
   });
@@ -270,7 +229,7 @@ Deno.test("the server answers 13 when a handler returns nothing or what is no me
 });
 
 Deno.test("the server answers 8 for a reply over the limit, and the connection lives", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   const produce = (length: number) =>
     toBinary(ProduceRequestSchema, create(ProduceRequestSchema, { length }));
   await wire.peer.request(1, { method: "Produce", payload: produce(LIMIT) });
@@ -280,13 +239,13 @@ Deno.test("the server answers 8 for a reply over the limit, and the connection l
     `message length ${LIMIT + 10} exceed maximum message size of ${LIMIT}`,
   ]);
   await wire.peer.request(3, { method: "Produce", payload: produce(LIMIT - 10) });
-  const { status, payload } = responseOf(await wire.peer.receive());
+  const { status, payload } = await responseOf(wire.peer);
   equal(status, undefined);
   equal(payload.length, LIMIT - 5);
 });
 
 Deno.test("the server sends a status that is too long in short", async () => {
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     nothing: () => {
       throw new RpcError(Code.ABORTED, "x".repeat(LIMIT), {
         details: [{ typeUrl: "x/Y", value: new Uint8Array(LIMIT) }],
@@ -300,7 +259,7 @@ Deno.test("the server sends a status that is too long in short", async () => {
 });
 
 Deno.test("the server sends a status although every limit is too small for it", async () => {
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     nothing: () => {
       throw new RpcError(Code.ABORTED, "boom ".repeat(30));
     },
@@ -327,7 +286,7 @@ const oddities: [string, () => unknown][] = [
 
 for (const [name, make] of oddities) {
   Deno.test(`the server survives a handler that throws ${name}`, async () => {
-    await using wire = await WireBed.open({
+    await using wire = await ServerWire.open({
       sleep: () => {
         throw make();
       },
@@ -339,17 +298,17 @@ for (const [name, make] of oddities) {
 }
 
 Deno.test("the server awaits whatever has a then()", async () => {
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     echo: (() => ({
       then: (resolve: (reply: unknown) => void) => resolve({ text: "x" }),
     })) as unknown as TestHandlers["echo"],
   });
   await wire.peer.request(1, { method: "Echo" });
-  deepEqual([...responseOf(await wire.peer.receive()).payload], [18, 1, 120]);
+  deepEqual([...(await responseOf(wire.peer)).payload], [18, 1, 120]);
 });
 
 Deno.test("the server does not read on while a peer does not take its errors", async () => {
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     nothing: () => {
       throw new RpcError(Code.ABORTED, "x".repeat(900));
     },
@@ -371,7 +330,7 @@ Deno.test("the server does not read on while a peer does not take its errors", a
 });
 
 Deno.test("the server refuses more metadata than anybody needs", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   const data = new Uint8Array(30_000);
   for (let at = 0; at < data.length; at += 2) data[at] = 0x2a; // empty pairs
   await wire.peer.send({ streamId: 1, data });
@@ -380,7 +339,7 @@ Deno.test("the server refuses more metadata than anybody needs", async () => {
 
 Deno.test("the server answers 4 at once when a deadline passes, and aborts the handler", async () => {
   const over = Promise.withResolvers<unknown>();
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     // Nothing but the signal would ever end it.
     sleep: async (_request, { signal }) => {
       over.resolve(await aborted(signal));
@@ -396,7 +355,7 @@ Deno.test("the server answers 4 at once when a deadline passes, and aborts the h
 
 Deno.test("the server answers 4 although the handler does not obey", async () => {
   const gate = Promise.withResolvers<void>();
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     sleep: async () => {
       await gate.promise;
       return {};
@@ -410,7 +369,7 @@ Deno.test("the server answers 4 although the handler does not obey", async () =>
 
 Deno.test("the server takes a negative timeout as a deadline that has passed", async () => {
   let called = false;
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     nothing: () => {
       called = true;
       return {};
@@ -425,7 +384,7 @@ Deno.test("the server takes a negative timeout as a deadline that has passed", a
 
 Deno.test("the server tells the handler what is left, if there is a deadline", async () => {
   const seen: (number | undefined)[] = [];
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     nothing: (_request, { timeoutMs }) => {
       seen.push(timeoutMs);
       return {};
@@ -444,7 +403,7 @@ Deno.test("the server tells the handler what is left, if there is a deadline", a
 
 Deno.test("the server hands metadata to the handler: folded, in order, with repetitions", async () => {
   let seen: [string, string][] = [];
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     nothing: (_request, { metadata }) => {
       seen = [...metadata];
       return {};
@@ -461,7 +420,7 @@ Deno.test("the server hands metadata to the handler: folded, in order, with repe
 
 Deno.test("the server answers 8 for a call more than it takes, and takes one again later", async () => {
   const gates: PromiseWithResolvers<void>[] = [];
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     sleep: async () => {
       const gate = Promise.withResolvers<void>();
       gates.push(gate);
@@ -485,7 +444,7 @@ Deno.test("the server answers 8 for a call more than it takes, and takes one aga
 Deno.test("the server answers 14 for a new call while it drains", async () => {
   const gate = Promise.withResolvers<void>();
   const started = Promise.withResolvers<void>();
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     sleep: async () => {
       started.resolve();
       await gate.promise;
@@ -507,7 +466,7 @@ Deno.test("the server finishes the calls of a client that has half-closed its so
   const gate = Promise.withResolvers<void>();
   const started = Promise.withResolvers<void>();
   let signal: AbortSignal | undefined;
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     sleep: async (_request, context) => {
       signal = context.signal;
       started.resolve();
@@ -530,7 +489,7 @@ Deno.test("the server finishes the calls of a client that has half-closed its so
 Deno.test("the server aborts the calls of a client that is gone", async () => {
   const over = Promise.withResolvers<unknown>();
   const started = Promise.withResolvers<void>();
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     sleep: async (_request, { signal }) => {
       started.resolve();
       over.resolve(await aborted(signal));
@@ -547,7 +506,7 @@ Deno.test("the server aborts the calls of a client that is gone", async () => {
 Deno.test("the server aborts the signal of a handler that is done", async () => {
   let signal: AbortSignal | undefined;
   let context: Parameters<TestHandlers["nothing"]>[1] | undefined;
-  await using wire = await WireBed.open({
+  await using wire = await ServerWire.open({
     sleep: (_request, context) => {
       signal = context.signal;
       equal(signal.aborted, false);
@@ -568,7 +527,7 @@ Deno.test("the server aborts the signal of a handler that is done", async () => 
 });
 
 Deno.test("the server does not read on while a peer does not take its rejections", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   const noise = requestData({ service: "no.Such".repeat(100) });
   let sent = 0;
   const flood = (async () => {
@@ -591,7 +550,7 @@ Deno.test("the server does not read on while a peer does not take its rejections
 });
 
 Deno.test("the server sleeps as long as it is asked to, and not longer", async () => {
-  await using wire = await WireBed.open();
+  await using wire = await ServerWire.open();
   const payload = toBinary(SleepRequestSchema, create(SleepRequestSchema, { milliseconds: 1n }));
   await wire.peer.request(1, { method: "Sleep", payload, timeoutNano: 60_000_000_000n });
   equal((await answer(wire.peer))[1], 0);

@@ -10,9 +10,8 @@ import {
 } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal } from "node:assert/strict";
 import { decodeResponse } from "../wire/envelope.ts";
-import { FrameType } from "../framing.ts";
 import { Bytes, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
-import { RawPeer } from "./raw_peer.ts";
+import { RawPeer, responseOf } from "./raw_peer.ts";
 import { Held, requestFrame } from "./controlled.ts";
 
 const X = new Uint8Array([120]);
@@ -51,10 +50,8 @@ function sizeOf(length: number): Uint8Array {
 
 /** The next Response: the id of the call, the code it ended with, and the length of the answer. */
 async function answer(peer: RawPeer<ByteConnection>): Promise<[number, number, number]> {
-  const frame = await soon(peer.receive(), "a frame");
-  equal(frame?.type, FrameType.Response);
-  const { status, payload } = decodeResponse(frame!.data);
-  return [frame!.streamId, status?.code ?? 0, payload.length];
+  const { streamId, status, payload } = await soon(responseOf(peer), "a Response");
+  return [streamId, status?.code ?? 0, payload.length];
 }
 
 /** Checks how long a shutdown takes. */
