@@ -317,7 +317,7 @@ goTest("our client hears nothing bad when an idle Go server ends", async () => {
   await rejects(alive(client), { code: Code.UNAVAILABLE });
 });
 
-// Go's client, our server. What is asserted stands in go/call_unary.go.
+// Go's client, our server. What is asserted stands in go/call_unary.go and go/call_v1.2.go.
 
 const CASES: Record<string, string> = {
   "echo": "gets back what it sends",
@@ -335,7 +335,7 @@ const CASES: Record<string, string> = {
   "unknown": "hears of an unknown service or method",
   "malformed-payload": "hears that a payload is malformed",
   "concurrent": "makes 1,000 calls at once",
-  "cancel": "cancels a call, and the connection works on",
+  "give-up": "cancels a call, and the connection works on",
 };
 
 for (const [name, what] of Object.entries(CASES)) {

@@ -112,12 +112,11 @@ const ROWS: Row[] = [
     ...goAnswers,
     longReply: [Code.UNAVAILABLE, /./], // it hangs up
     cases: [
-      ...unaryCases.filter((name) => name !== "give-up"),
+      ...unaryCases,
       "greeter",
       "error-with-details",
       "deadline-by-server",
       "deadline-negative",
-      "cancel",
       "count",
       "sum",
       "chat",

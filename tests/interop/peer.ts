@@ -261,14 +261,13 @@ function missingGo(minor: number): string | undefined {
 }
 
 function goProgram(
-  folder: string,
   missing: string | undefined,
   program: string,
   ...flags: string[]
 ): Program {
   const path = fileURLToPath(new URL(program, CACHE));
   return new Program(
-    folder,
+    "./go/",
     missing,
     "go",
     "build",
@@ -282,19 +281,19 @@ function goProgram(
 }
 
 /** containerd's ttrpc 1.2.8. */
-export const go = new Peer("go", goProgram("./go/", missingGo(22), "go-peer"), "go-peer");
+export const go = new Peer("go", goProgram(missingGo(22), "go-peer"), "go-peer");
 
 /** containerd's ttrpc 1.2.10, in the same program. */
 export const newGo = new Peer(
   "go 1.2.10",
-  goProgram("./go/", missingGo(25), "go1.2.10-peer", "-modfile=go1.2.10.mod"),
+  goProgram(missingGo(25), "go1.2.10-peer", "-modfile=go1.2.10.mod"),
   "go1.2.10-peer",
 );
 
 /** containerd's ttrpc 1.1.2, as containerd 1.6 has it: unary calls only. */
 export const oldGo = new Peer(
   "go 1.1",
-  goProgram("./go1.1/", missingGo(19), "go1.1-peer"),
+  goProgram(missingGo(19), "go1.1-peer", "-modfile=go1.1.2.mod", "-tags=ttrpc1.1"),
   "go1.1-peer",
 );
 

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/containerd/ttrpc"
-	"github.com/containerd/ttrpc/integration/streaming"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -24,9 +23,8 @@ const messageLengthMax = 4 << 20
 // peer is one connection to the server under test.
 type peer struct {
 	*schema
-	address   string
-	client    *ttrpc.Client
-	streaming streaming.TTRPCStreamingClient
+	address string
+	client  *ttrpc.Client
 	// request, if set, changes each unary request before it is sent.
 	request func(*ttrpc.Request)
 }
@@ -60,7 +58,7 @@ func call(address string, names []string) error {
 func runCase(address string, schema *schema, name string) error {
 	run, ok := unaryCases[name]
 	if !ok {
-		run, ok = streamCases[name]
+		run, ok = casesOfVersion[name]
 	}
 	if !ok {
 		return errors.New("there is no such case")
@@ -89,7 +87,6 @@ func dial(address string, schema *schema) (*peer, error) {
 	}
 	p := &peer{schema: schema, address: address}
 	p.client = ttrpc.NewClient(conn, ttrpc.WithUnaryClientInterceptor(p.intercept))
-	p.streaming = streaming.NewTTRPCStreamingClient(p.client)
 	return p, nil
 }
 
@@ -138,6 +135,16 @@ func equal[T comparable](what string, actual, expected T) error {
 		return nil
 	}
 	return fmt.Errorf("expected %s to be %v, got %v", what, expected, actual)
+}
+
+// first is the first error there is.
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // failed checks how a call failed. An empty text stands for any.

@@ -1,3 +1,5 @@
+//go:build !ttrpc1.1
+
 package main
 
 import (
@@ -13,7 +15,17 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-var streamCases = map[string]func(*peer) error{
+// casesOfVersion are the cases of ttrpc 1.2.
+var casesOfVersion = map[string]func(*peer) error{
+	"error-with-details":     callFail,
+	"deadline-negative":      callDeadlineNegative,
+	"request-limit":          callRequestLimit,
+	"reply-over-own-limit":   callReplyOverOwnLimit,
+	"until-killed":           callUntilKilled,
+	"until-server-shuts":     callUntilServerShuts,
+	"until-server-closes":    callUntilServerCloses,
+	"server-shuts-when-idle": callServerShutsWhenIdle,
+
 	"count":                 callCount,
 	"sum":                   callSum,
 	"chat":                  callChat,
@@ -33,6 +45,10 @@ var streamCases = map[string]func(*peer) error{
 	"streaming-echo-null":            streamingEchoNull,
 	"streaming-echo-null-stream":     streamingEchoNullStream,
 	"streaming-empty-payload-stream": streamingEmptyPayloadStream,
+}
+
+func (p *peer) streaming() streaming.TTRPCStreamingClient {
+	return streaming.NewTTRPCStreamingClient(p.client)
 }
 
 func (p *peer) stream(
@@ -310,7 +326,7 @@ func callStreamUntilKilled(p *peer) error {
 
 func streamingEcho(p *peer) error {
 	sent := &streaming.EchoPayload{Seq: 1, Msg: "Echo Me"}
-	received, err := p.streaming.Echo(background, sent)
+	received, err := p.streaming().Echo(background, sent)
 	if err != nil {
 		return err
 	}
@@ -325,7 +341,7 @@ func follows(sent, received *streaming.EchoPayload) error {
 }
 
 func streamingEchoStream(p *peer) error {
-	stream, err := p.streaming.EchoStream(background)
+	stream, err := p.streaming().EchoStream(background)
 	if err != nil {
 		return err
 	}
@@ -350,7 +366,7 @@ func streamingEchoStream(p *peer) error {
 }
 
 func streamingSumStream(p *peer) error {
-	stream, err := p.streaming.SumStream(background)
+	stream, err := p.streaming().SumStream(background)
 	if err != nil {
 		return err
 	}
@@ -388,7 +404,7 @@ func same(actual, expected *streaming.Sum) error {
 
 func streamingDivideStream(p *peer) error {
 	whole := &streaming.Sum{Sum: 392, Num: 30}
-	stream, err := p.streaming.DivideStream(background, whole)
+	stream, err := p.streaming().DivideStream(background, whole)
 	if err != nil {
 		return err
 	}
@@ -411,7 +427,7 @@ func sendNulls(send func(*streaming.EchoPayload) error) error {
 }
 
 func streamingEchoNull(p *peer) error {
-	stream, err := p.streaming.EchoNull(background)
+	stream, err := p.streaming().EchoNull(background)
 	if err != nil {
 		return err
 	}
@@ -423,7 +439,7 @@ func streamingEchoNull(p *peer) error {
 }
 
 func streamingEchoNullStream(p *peer) error {
-	stream, err := p.streaming.EchoNullStream(background)
+	stream, err := p.streaming().EchoNullStream(background)
 	if err != nil {
 		return err
 	}
@@ -450,7 +466,7 @@ func streamingEchoNullStream(p *peer) error {
 func streamingEmptyPayloadStream(p *peer) error {
 	// Neither nil nor an empty message has any bytes to send; both are one message.
 	for _, request := range []*emptypb.Empty{nil, new(emptypb.Empty)} {
-		stream, err := p.streaming.EmptyPayloadStream(background, request)
+		stream, err := p.streaming().EmptyPayloadStream(background, request)
 		if err != nil {
 			return err
 		}

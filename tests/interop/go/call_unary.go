@@ -14,9 +14,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 )
@@ -24,27 +21,21 @@ import (
 const aMinute = 60_000 // milliseconds
 
 var unaryCases = map[string]func(*peer) error{
-	"echo":                   callEcho,
-	"greeter":                callGreeter,
-	"metadata":               callMetadata,
-	"error-with-details":     callFail,
-	"plain-error":            callPlainError,
-	"deadline-told":          callDeadlineTold,
-	"deadline-passes":        callDeadlinePasses,
-	"deadline-by-server":     callDeadlineByServer,
-	"deadline-negative":      callDeadlineNegative,
-	"request-limit":          callRequestLimit,
-	"reply-limit":            callReplyLimit,
-	"reply-over-own-limit":   callReplyOverOwnLimit,
-	"empty":                  callEmpty,
-	"unknown":                callUnknown,
-	"malformed-payload":      callMalformedPayload,
-	"concurrent":             callConcurrent,
-	"cancel":                 callCancel,
-	"until-killed":           callUntilKilled,
-	"until-server-shuts":     callUntilServerShuts,
-	"until-server-closes":    callUntilServerCloses,
-	"server-shuts-when-idle": callServerShutsWhenIdle,
+	"echo":               callEcho,
+	"greeter":            callGreeter,
+	"metadata":           callMetadata,
+	"plain-error":        callPlainError,
+	"deadline-told":      callDeadlineTold,
+	"deadline-passes":    callDeadlinePasses,
+	"deadline-by-server": callDeadlineByServer,
+	"deadline-negative":  callDeadlineNegative,
+	"reply-limit":        callReplyLimit,
+	"empty":              callEmpty,
+	"unknown":            callUnknown,
+	"malformed-payload":  callMalformedPayload,
+	"concurrent":         callConcurrent,
+	"odd-code":           callOddCode,
+	"give-up":            callGiveUp,
 }
 
 func callEcho(p *peer) error {
@@ -57,7 +48,7 @@ func callEcho(p *peer) error {
 	if !bytes.Equal(reply.bytes("payload"), payload) {
 		return fmt.Errorf("the payload is %v", reply.bytes("payload"))
 	}
-	return errors.Join(
+	return first(
 		equal("text", reply.text("text"), "Grüße, 世界"),
 		equal("the number of metadata", len(reply.pairs("metadata")), 0),
 	)
@@ -92,38 +83,17 @@ func callMetadata(p *peer) error {
 	return nil
 }
 
-func callFail(p *peer) error {
-	detail, err := anypb.New(durationpb.New(3 * time.Second))
-	if err != nil {
-		return err
-	}
-	request := p.test("FailRequest")
-	asked := &spb.Status{
-		Code:    int32(codes.NotFound),
-		Message: "no such task: größer",
-		Details: []*anypb.Any{detail},
-	}
-	if err := convert(asked, request); err != nil {
-		return err
-	}
-	err = p.client.Call(background, testService, "Fail", request, new(emptypb.Empty))
-	if err := failed(err, codes.NotFound, asked.Message); err != nil {
-		return err
-	}
-	received := status.Convert(err)
-	if !proto.Equal(received.Proto(), asked) {
-		return fmt.Errorf("expected %v, got %v", asked, received.Proto())
-	}
-	duration, ok := received.Details()[0].(*durationpb.Duration)
-	if !ok {
-		return fmt.Errorf("the detail is %v", received.Details()[0])
-	}
-	return errors.Join(equal("the detail", duration.AsDuration(), 3*time.Second), p.alive())
+func (p *peer) fail(asked *spb.Status) error {
+	return p.client.Call(background, testService, "Fail", asked, p.nothing())
+}
+
+func callOddCode(p *peer) error {
+	return first(failed(p.fail(&spb.Status{Code: 99, Message: "odd"}), 99, "odd"), p.alive())
 }
 
 func callPlainError(p *peer) error {
 	_, err := p.sleep(background, -1)
-	return errors.Join(failed(err, codes.Unknown, "cannot sleep for -1 ms"), p.alive())
+	return first(failed(err, codes.Unknown, "cannot sleep for -1 ms"), p.alive())
 }
 
 func callDeadlineTold(p *peer) error {
@@ -157,7 +127,7 @@ func callDeadlinePasses(p *peer) error {
 			return err
 		}
 	}
-	return errors.Join(prompt(start), p.alive())
+	return first(prompt(start), p.alive())
 }
 
 // Here only the server knows of the deadline, so that it has to end the call.
@@ -166,14 +136,14 @@ func callDeadlineByServer(p *peer) error {
 	start := time.Now()
 	_, err := p.sleep(background, aMinute)
 	p.request = nil
-	return errors.Join(failed(err, codes.DeadlineExceeded, ""), prompt(start), p.alive())
+	return first(failed(err, codes.DeadlineExceeded, ""), prompt(start), p.alive())
 }
 
 func callDeadlineNegative(p *peer) error {
 	p.request = func(request *ttrpc.Request) { request.TimeoutNano = -1 }
 	_, err := p.sleep(background, 0)
 	p.request = nil
-	return errors.Join(failed(err, codes.DeadlineExceeded, ""), p.alive())
+	return first(failed(err, codes.DeadlineExceeded, ""), p.alive())
 }
 
 func prompt(start time.Time) error {
@@ -181,31 +151,6 @@ func prompt(start time.Time) error {
 		return fmt.Errorf("it took %v", took)
 	}
 	return nil
-}
-
-func callRequestLimit(p *peer) error {
-	request := p.test("EchoRequest")
-	send := func(payload int) error {
-		request.set("payload", make([]byte, payload))
-		reply := p.test("EchoResponse")
-		if err := p.client.Call(background, testService, "Echo", request, reply); err != nil {
-			return err
-		}
-		return equal("the length", len(reply.bytes("payload")), payload)
-	}
-	length := fit(func(payload int) proto.Message {
-		request.set("payload", make([]byte, payload))
-		encoded, _ := proto.Marshal(request)
-		return &ttrpc.Request{Service: testService, Method: "Echo", Payload: encoded}
-	})
-	if err := send(length); err != nil {
-		return err
-	}
-	var oversized *ttrpc.OversizedMessageErr
-	if err := send(length + 1); !errors.As(err, &oversized) {
-		return fmt.Errorf("expected the client to refuse a longer request, got %v", err)
-	}
-	return errors.Join(equal("the length", oversized.RejectedLength(), messageLengthMax+1), p.alive())
 }
 
 func callReplyLimit(p *peer) error {
@@ -218,42 +163,30 @@ func callReplyLimit(p *peer) error {
 		return err
 	}
 	_, err = p.produce(length + 1)
-	return errors.Join(
-		failed(err, codes.ResourceExhausted, tooLong(messageLengthMax+1)),
-		p.alive(),
-	)
+	return first(failed(err, codes.ResourceExhausted, tooLong), p.alive())
 }
 
-// The server has a higher limit here, so that this client has to refuse what it is sent.
-func callReplyOverOwnLimit(p *peer) error {
-	_, err := p.produce(p.longestReply() + 1)
-	return errors.Join(
-		failed(err, codes.ResourceExhausted, tooLong(messageLengthMax+1)),
-		p.alive(),
-	)
-}
-
-func tooLong(length int) string {
-	return fmt.Sprintf("message length %d exceed maximum message size of %d", length, messageLengthMax)
-}
+var tooLong = fmt.Sprintf(
+	"message length %d exceed maximum message size of %d", messageLengthMax+1, messageLengthMax,
+)
 
 // longestReply is how much may be asked of Produce.
 func (p *peer) longestReply() int {
-	return fit(func(payload int) proto.Message {
+	return fit(func(payload int) encodable {
 		encoded, _ := proto.Marshal(p.test("EchoRequest").set("payload", make([]byte, payload)))
 		return &ttrpc.Response{Payload: encoded}
 	})
 }
 
 // fit finds how long a payload may be, so that the message around it is as long as is allowed.
-func fit(build func(payload int) proto.Message) int {
+func fit(build func(payload int) encodable) int {
 	length := messageLengthMax - 100
-	return length + messageLengthMax - proto.Size(build(length))
+	return length + messageLengthMax - size(build(length))
 }
 
 func callEmpty(p *peer) error {
-	err := p.client.Call(background, testService, "Nothing", new(emptypb.Empty), new(emptypb.Empty))
-	if err != nil {
+	nothing := p.nothing()
+	if err := p.client.Call(background, testService, "Nothing", p.nothing(), nothing); err != nil {
 		return err
 	}
 	reply, err := p.echo(background, "")
@@ -265,17 +198,17 @@ func callEmpty(p *peer) error {
 	if err := p.client.Call(background, greeterService, "SayHello", name, greeting); err != nil {
 		return err
 	}
-	return errors.Join(
-		equal("the length of the reply", proto.Size(reply), 0),
+	return first(
+		equal("the lengths of the replies", [2]int{proto.Size(nothing), proto.Size(reply)}, [2]int{}),
 		equal("message", greeting.text("message"), "Hello "),
 	)
 }
 
 func callUnknown(p *peer) error {
 	call := func(service, method string) error {
-		return p.client.Call(background, service, method, new(emptypb.Empty), new(emptypb.Empty))
+		return p.client.Call(background, service, method, p.nothing(), p.nothing())
 	}
-	return errors.Join(
+	return first(
 		failed(call("no.such.Service", "Echo"), codes.Unimplemented, "service no.such.Service"),
 		failed(call(testService, "Missing"), codes.Unimplemented, "method Missing"),
 		failed(call(testService, "echo"), codes.Unimplemented, "method echo"),
@@ -284,9 +217,9 @@ func callUnknown(p *peer) error {
 }
 
 func callMalformedPayload(p *peer) error {
-	malformed := new(emptypb.Empty)
-	malformed.ProtoReflect().SetUnknown([]byte{0x0a, 0x7f}) // 127 bytes are announced, none come
-	err := p.client.Call(background, testService, "Echo", malformed, new(emptypb.Empty))
+	malformed := p.nothing()
+	malformed.SetUnknown([]byte{0x0a, 0x7f}) // 127 bytes are announced, none come
+	err := p.client.Call(background, testService, "Echo", malformed, p.nothing())
 	if err := failed(err, codes.Internal, ""); err != nil {
 		return err
 	}
@@ -308,14 +241,15 @@ func callConcurrent(p *peer) error {
 			defer callers.Done()
 			text := fmt.Sprint(i, strings.Repeat(".", 10*i))
 			reply, err := p.echo(background, text)
-			errs[i] = errors.Join(err, equal("text", reply.text("text"), text))
+			errs[i] = first(err, equal("text", reply.text("text"), text))
 		}(i)
 	}
 	callers.Wait()
-	return errors.Join(errs...)
+	return first(errs...)
 }
 
-func callCancel(p *peer) error {
+// A call that is cancelled: nothing tells the server of it.
+func callGiveUp(p *peer) error {
 	ctx, cancel := context.WithCancel(background)
 	defer cancel()
 	done := make(chan error, 1)
@@ -333,45 +267,5 @@ func callCancel(p *peer) error {
 	}
 	// The answer to the cancelled call comes while this one waits.
 	_, err := p.sleep(background, 200)
-	return errors.Join(err, p.alive())
-}
-
-func callUntilKilled(p *peer) error {
-	_, err := p.sleep(background, aMinute)
-	return fmt.Errorf("expected to be killed before the call ends with %v", err)
-}
-
-func callUntilServerShuts(p *peer) error {
-	_, err := p.sleep(background, aMinute)
-	return failed(err, codes.Unavailable, "server is shutting down")
-}
-
-func callUntilServerCloses(p *peer) error {
-	_, err := p.sleep(background, aMinute)
-	if !errors.Is(err, ttrpc.ErrClosed) {
-		return fmt.Errorf("expected %v, got %v", ttrpc.ErrClosed, err)
-	}
-	return nil
-}
-
-// The server starts to shut down when it is asked to, by a text.
-func callServerShutsWhenIdle(p *peer) error {
-	if err := p.alive(); err != nil {
-		return err
-	}
-	// This is asked on another connection, because Go may lose the answer: dispatch() picks at
-	// random from an answer and the end of the connection if it finds both.
-	other, err := dial(p.address, p.schema)
-	if err != nil {
-		return err
-	}
-	defer other.client.Close()
-	_, _ = other.echo(background, "shut down")
-	if err := p.client.UserOnCloseWait(background); err != nil {
-		return err
-	}
-	if _, err := p.echo(background, "anybody?"); !errors.Is(err, ttrpc.ErrClosed) {
-		return fmt.Errorf("expected %v, got %v", ttrpc.ErrClosed, err)
-	}
-	return nil
+	return first(err, p.alive())
 }

@@ -46,6 +46,11 @@ type message struct {
 	*dynamicpb.Message
 }
 
+// ttrpc 1.1 encodes with gogo/protobuf, which takes any message that encodes itself.
+
+func (m message) Marshal() ([]byte, error)    { return proto.Marshal(m.Message) }
+func (m message) Unmarshal(data []byte) error { return proto.Unmarshal(data, m.Message) }
+
 func (s *schema) message(name protoreflect.FullName) message {
 	descriptor, err := s.files.FindDescriptorByName(name)
 	if err != nil {
@@ -56,6 +61,11 @@ func (s *schema) message(name protoreflect.FullName) message {
 
 func (s *schema) test(name protoreflect.FullName) message {
 	return s.message("ttrpc.test.v1." + name)
+}
+
+// nothing is a google.protobuf.Empty.
+func (s *schema) nothing() message {
+	return s.message("google.protobuf.Empty")
 }
 
 func (m message) field(name protoreflect.Name) protoreflect.FieldDescriptor {
@@ -106,13 +116,4 @@ func (m message) pairs(name protoreflect.Name) []pair {
 		})
 	}
 	return pairs
-}
-
-// convert copies a message into another one of the same shape.
-func convert(from, to proto.Message) error {
-	encoded, err := proto.Marshal(from)
-	if err != nil {
-		return err
-	}
-	return proto.Unmarshal(encoded, to)
 }

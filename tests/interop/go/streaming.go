@@ -1,3 +1,5 @@
+//go:build !ttrpc1.1
+
 package main
 
 import (

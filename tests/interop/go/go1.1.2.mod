@@ -1,4 +1,4 @@
-module ttrpc.test/oldpeer
+module ttrpc.test/peer
 
 go 1.19
 
