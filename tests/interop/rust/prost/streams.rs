@@ -1,60 +1,16 @@
 //! The cases that stream.
 
-use std::future::pending;
-use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use harness::{Checked, check, equal, fit, prompt};
-use rama_ttrpc::__codegen_prelude::RequestHandler as _;
-use rama_ttrpc::protobuf::prost::Message as _;
-use rama_ttrpc::stream::{Stream, StreamExt as _, stream_fn};
-use rama_ttrpc::{Client, ClientExt as _, Code, Result};
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::time::sleep;
 
-use crate::calls::{failed, request, succeeded, tagged, tagging};
-use crate::protos::TestService as _;
-use crate::protos::{CountRequest, CountResponse, EchoRequest, EchoResponse, NoFields};
-use crate::{Peer, SERVICE};
-
-/// A stream of what is there already.
-fn stream_of<T: Send>(items: impl Iterator<Item = T> + Send) -> impl Stream<Item = T> + Send {
-    stream_fn(move |mut stream| async move {
-        for item in items {
-            stream.yield_item(item).await;
-        }
-    })
-}
-
-struct Chat {
-    sender: Option<UnboundedSender<EchoRequest>>,
-    receiver: Pin<Box<dyn Stream<Item = Result<EchoResponse>> + Send>>,
-}
+use super::Peer;
+use super::calls::{failed, request, succeeded, tagged, tagging};
+use crate::api::prost::Message as _;
+use crate::api::{Chat, ClientExt as _, Code, StreamExt as _, stream_of};
+use crate::protos::{CountRequest, CountResponse, EchoRequest, EchoResponse, TestService as _};
 
 impl Chat {
-    fn start(client: &Client) -> Self {
-        let client = client.clone();
-        let (sender, mut receiver) = unbounded_channel();
-        let requests = stream_fn(move |mut stream| async move {
-            while let Some(request) = receiver.recv().await {
-                stream.yield_item(request).await;
-            }
-        });
-        // The stream borrows the client, so it takes it along.
-        let receiver = stream_fn(move |mut stream| async move {
-            let mut responses = pin!(client.chat(requests));
-            while let Some(response) = responses.next().await {
-                stream.yield_item(response).await;
-            }
-        });
-        Self { sender: Some(sender), receiver: Box::pin(receiver) }
-    }
-
-    fn send(&self, request: EchoRequest) {
-        let sender = self.sender.as_ref().expect("the stream is open");
-        sender.send(request).expect("the stream is there");
-    }
-
     async fn receive(&mut self) -> Checked<EchoResponse> {
         match self.receiver.next().await {
             Some(response) => succeeded(response),
@@ -74,7 +30,7 @@ impl Chat {
     }
 
     async fn hang_up(mut self) -> Checked {
-        self.sender = None;
+        self.close();
         let end = self.receiver.next().await;
         check(end.is_none(), || format!("expected the end of the stream, got {end:?}"))
     }
@@ -198,12 +154,7 @@ impl Peer {
     }
 
     pub async fn stream_unknown(&self) -> Checked {
-        let responses = self.client.handle_duplex_streaming_request::<EchoRequest, NoFields>(
-            SERVICE,
-            "Missing",
-            stream_fn(|_| pending()),
-        );
-        let next = Box::pin(responses).next().await;
+        let next = Box::pin(self.missing_stream()).next().await;
         let next = next.ok_or("expected an error, got the end of the stream")?;
         failed(next, Code::Unimplemented, "method Missing")?;
         self.alive().await
@@ -226,36 +177,6 @@ impl Peer {
     pub async fn count_many(&self) -> Checked {
         self.counted(10_000).await?;
         self.alive().await
-    }
-
-    // A known defect: a message that waits for room, because nobody reads its stream, is dropped
-    // when another call begins. Nothing tells when all buffers are full, so it has ever more time.
-    pub async fn count_while_calling(&self) -> Checked {
-        for milliseconds in [100, 1_000, 5_000] {
-            let received = self.count_with_a_pause(Duration::from_millis(milliseconds)).await?;
-            if received < 1_000 {
-                eprintln!("{received} of 1000 messages came");
-                return self.alive().await;
-            }
-        }
-        Err("no message was lost".into())
-    }
-
-    /// Does not read a stream for a time, begins another call, and reads on.
-    async fn count_with_a_pause(&self, pause: Duration) -> Checked<usize> {
-        let mut responses = Box::pin(self.client.count(CountRequest { count: 1_000 }));
-        let mut received = usize::from(responses.next().await.is_some());
-        sleep(pause).await;
-        let client = self.client.clone();
-        let other = tokio::spawn(async move { client.echo(request("other")).await });
-        sleep(pause).await;
-        while let Some(response) = responses.next().await {
-            succeeded(response)?;
-            received += 1;
-        }
-        let other = other.await.map_err(|error| error.to_string())?;
-        equal("text", succeeded(other)?.text.as_str(), "other")?;
-        Ok(received)
     }
 
     pub async fn sum_many(&self) -> Checked {
