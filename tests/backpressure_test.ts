@@ -7,6 +7,7 @@ import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, TestBed, testHandlers } from "./fixture.ts";
 import { RawPeer, requestData } from "./raw_peer.ts";
+import { moment, sleep, until, untilAtRest } from "./wait.ts";
 
 const KIB = 1 << 10;
 const MIB = 1 << 20;
@@ -77,10 +78,8 @@ Deno.test("a client keeps a stream that is not read while nobody else waits", as
   await using bed = new TestBed(flood);
   const client = await bed.connect({ limits: { ...limits, stallTimeoutMs: 5 } });
   const unread = client.service(TestService).chat(new ReadableStream());
-  while (client.stats().queuedBytes < limits.connectionQueueBytes!) {
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  await new Promise((resolve) => setTimeout(resolve, 60)); // many times the stall timeout
+  await until(() => client.stats().queuedBytes >= limits.connectionQueueBytes!, "a full queue");
+  await sleep(60); // many times the stall timeout
   equal((await unread.next()).value.payload.length, 16 * KIB);
   deepEqual(client.stats().callsFailed, {});
   await unread.return();
@@ -91,9 +90,7 @@ Deno.test("with a stall timeout of zero a stream is never failed", async () => {
   const client = await bed.connect({ limits: { ...limits, stallTimeoutMs: 0 } });
   const service = client.service(TestService);
   const unread = service.chat(new ReadableStream());
-  while (client.stats().queuedBytes < limits.connectionQueueBytes!) {
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
+  await until(() => client.stats().queuedBytes >= limits.connectionQueueBytes!, "a full queue");
   await rejects(service.echo({}, { timeoutMs: 100 }), { code: Code.DEADLINE_EXCEEDED });
   equal((await unread.next()).done, false);
   await unread.return();
@@ -116,7 +113,7 @@ Deno.test("a slow consumer that lives slows its producer down, and is not failed
   for await (const _ of service.chat([])) {
     consumed++;
     ahead = Math.max(ahead, produced - consumed);
-    if (consumed % 4 === 0) await new Promise((resolve) => setTimeout(resolve, 3));
+    if (consumed % 4 === 0) await sleep(3);
     if (consumed === 200) echo = service.echo({ text: "meanwhile" }, { timeoutMs: 20_000 });
   }
   equal((await echo!).text, "meanwhile");
@@ -142,7 +139,7 @@ Deno.test("a fast producer of 1 GiB and a slower consumer need bounded memory", 
     queued = Math.max(queued, client.stats().queuedBytes + bed.server.stats().queuedBytes);
     if (received % (16 * MIB) === 0) {
       memory = Math.max(memory, Deno.memoryUsage().rss - rss);
-      await new Promise((resolve) => setTimeout(resolve, 1));
+      await moment();
     }
   }
   equal(received, 1_024 * MIB);
@@ -240,7 +237,7 @@ Deno.test("two peers that only write do not wait for each other for ever", async
     for (;;) yield { payload };
   }
   const stream = client.service(TestService).chat(endless());
-  while (client.stats().callsInFlight > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(() => client.stats().callsInFlight === 0, "the end of the stream");
   equal((await client.service(TestService).echo({ text: "x" })).text, "x");
   await rejects(
     async () => {
@@ -263,10 +260,11 @@ Deno.test("empty messages that wait count, too", async () => {
     for (let i = 0; i < 200; i++) await peer.sendBytes(batch);
   })().catch(() => {}); // cut off below
   let most = 0;
-  while (bed.server.stats().callsFailed["RESOURCE_EXHAUSTED"] === undefined) {
-    most = Math.max(most, bed.server.stats().queuedBytes);
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(() => {
+    const { queuedBytes, callsFailed } = bed.server.stats();
+    most = Math.max(most, queuedBytes);
+    return callsFailed["RESOURCE_EXHAUSTED"] === 1;
+  }, "the refusal");
   equal((await peer.receive())!.type, FrameType.Response);
   peer.conn.close();
   await sending;
@@ -299,10 +297,7 @@ Deno.test("a producer waits for the socket, so that its messages do not pile up"
     },
   });
   const stream = client.service(TestService).chat([]);
-  for (let before = -1; before !== produced || produced === 0;) {
-    before = produced;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await untilAtRest(() => produced, 20);
   ok(asked && produced * 16 * KIB < MIB, `${produced} messages were made`);
   equal(server.stats().callsInFlight, 1);
   await stream.return();

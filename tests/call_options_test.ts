@@ -4,16 +4,9 @@ import { type Client, connect, type Interceptor, Metadata, type MetadataInit } f
 import { deepEqual, equal, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
-import {
-  callOf,
-  handlersThat,
-  INTERCEPTORS,
-  KINDS,
-  LONG_REQUEST,
-  rawCallOf,
-  soon,
-} from "./kinds.ts";
+import { callOf, handlersThat, INTERCEPTORS, KINDS, LONG_REQUEST, rawCallOf } from "./kinds.ts";
 import { Held, Place, type Transport, TRANSPORTS } from "./place.ts";
+import { moment } from "./wait.ts";
 
 const RECONNECT = { reconnect: { initialDelayMs: 1, maxDelayMs: 5 }, waitForReady: true };
 
@@ -41,7 +34,7 @@ async function whileHeld(
   const before = client.service(TestService).nothing({});
   const filler = client.callRaw(TestService.typeName, "Nothing", LONG_REQUEST);
   const calls = [before, filler, ...make(client)];
-  await soon();
+  await moment();
   conn.release();
   await Promise.all(calls);
 }
@@ -81,7 +74,7 @@ for (const transport of TRANSPORTS) {
       const client = await place.connect({ ...RECONNECT, interceptors });
       await place.stop();
       const calls = reusing(client, callOf);
-      await soon();
+      await moment();
       await place.serve(handlers);
       await Promise.all(calls);
       deepEqual(seen.toSorted(), EACH_ITS_OWN);

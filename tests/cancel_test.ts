@@ -11,7 +11,8 @@ import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import type { Limits } from "../limits.ts";
 import type { HandlerContext, Messages } from "../service.ts";
 import { Code, RpcError } from "../status.ts";
-import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
+import { Bytes, pass, type Place, testEverywhere } from "./everywhere.ts";
+import { soon, turn, until } from "./wait.ts";
 
 type Handlers = ServiceHandlers<typeof Bytes>;
 

@@ -10,7 +10,8 @@ import {
   type ServiceClient,
 } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal } from "node:assert/strict";
-import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
+import { Bytes, pass, type Place, testEverywhere } from "./everywhere.ts";
+import { soon, turn, until } from "./wait.ts";
 
 const X = new Uint8Array([120]);
 const ROUNDS = 25;

@@ -16,8 +16,9 @@ import { deepEqual, equal, notEqual, ok, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted } from "./fixture.ts";
-import { callOf, handlersThat, INTERCEPTORS, KINDS, until } from "./kinds.ts";
+import { callOf, handlersThat, INTERCEPTORS, KINDS } from "./kinds.ts";
 import { Place, TRANSPORTS } from "./place.ts";
+import { until } from "./wait.ts";
 
 const MEMBERS = ["connection", "metadata", "method", "service", "signal", "timeoutMs"];
 

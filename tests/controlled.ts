@@ -3,8 +3,8 @@
 import type { ByteConnection } from "@ttrpc/ttrpc/core";
 import { encodeResponse, type Response } from "../wire/envelope.ts";
 import { encodeFrame, type Frame, FrameDecoder, FrameFlag, FrameType } from "../framing.ts";
-import { turn } from "./everywhere.ts";
 import { requestData } from "./raw_peer.ts";
+import { turn } from "./wait.ts";
 
 const NOTHING = new Uint8Array(0);
 

@@ -6,8 +6,9 @@ import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, type TestHandlers } from "./fixture.ts";
-import { callOf, handlersThat, KINDS, METHODS, rawCallOf, until } from "./kinds.ts";
+import { callOf, handlersThat, KINDS, METHODS, rawCallOf } from "./kinds.ts";
 import { Place, type Transport, TRANSPORTS } from "./place.ts";
+import { sleep, until } from "./wait.ts";
 
 const LATE = { code: Code.DEADLINE_EXCEEDED };
 
@@ -88,7 +89,7 @@ for (const transport of TRANSPORTS) {
     let passedOn = 0;
     const slow: Interceptor = (next) => async (request) => {
       const start = performance.now();
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await sleep(50);
       passedOn = performance.now() - start;
       return await next(request);
     };

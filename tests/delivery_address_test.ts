@@ -4,9 +4,10 @@
 import { Code, connect, type ConnectOptions, RpcError } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { SocketFolder } from "./fixture.ts";
-import { Bytes, pass, soon, until } from "./everywhere.ts";
+import { Bytes, errorOf, pass } from "./everywhere.ts";
 import { closingFrame, dataFrame, joined, responseFrame } from "./controlled.ts";
 import { ThreadedPeer } from "./threaded_peer.ts";
+import { soon, until } from "./wait.ts";
 
 const X = new Uint8Array([120]);
 const NUMBERS = Array.from({ length: 3_000 }, (_, at) => `${at}`);
@@ -22,10 +23,6 @@ const ANSWERS = joined(
   closingFrame(3),
   responseFrame(5, { status: REFUSAL }),
 );
-
-function errorOf(call: PromiseLike<unknown>): Promise<unknown> {
-  return Promise.resolve(call).then(() => "no error", (error) => error);
-}
 
 /** Messages without end. */
 async function* endless() {

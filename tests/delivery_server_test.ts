@@ -4,9 +4,10 @@
 import { Code, connect, RpcError, serve, type ServeOptions, type Server } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { aborted } from "./fixture.ts";
-import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
+import { Bytes, pass, type Place, testEverywhere } from "./everywhere.ts";
 import { RawPeer } from "./raw_peer.ts";
 import { closingFrame, Controlled, dataFrame, Held, joined, requestFrame } from "./controlled.ts";
+import { soon, turn, until } from "./wait.ts";
 
 const X = new Uint8Array([120]);
 const NUMBERS = Array.from({ length: 1_000 }, (_, at) => `${at}`);

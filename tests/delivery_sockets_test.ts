@@ -3,9 +3,10 @@
 
 import { Code, connect, type Interceptor, RpcError, serve } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
+import { Bytes, errorOf, pass, type Place, testEverywhere } from "./everywhere.ts";
 import { RawPeer } from "./raw_peer.ts";
 import { closingFrame, dataFrame, Held, joined, responseFrame } from "./controlled.ts";
+import { soon, turn, until } from "./wait.ts";
 
 const X = new Uint8Array([120]);
 /** As many as fit into the buffer of any socket; macOS gives a unix socket 8 KiB. */
@@ -14,10 +15,6 @@ const NUMBERS = Array.from({ length: COUNT }, (_, at) => `${at}`);
 const FEW = NUMBERS.slice(0, 50);
 
 type Ending = "closes" | "closes without having read all" | "half-closes";
-
-function errorOf(call: PromiseLike<unknown>): Promise<unknown> {
-  return Promise.resolve(call).then(() => "no error", (error) => error);
-}
 
 function status(code: Code, message: string) {
   return { status: { code, message, details: [] } };

@@ -10,8 +10,9 @@ import {
   RpcError,
 } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { Bytes, pass, soon, turn } from "./everywhere.ts";
+import { Bytes, errorOf, pass } from "./everywhere.ts";
 import { closingFrame, Controlled, dataFrame, responseFrame } from "./controlled.ts";
+import { soon, turn } from "./wait.ts";
 
 const MESSAGES = 3_000;
 const X = new Uint8Array([120]);
@@ -69,10 +70,6 @@ class ControlledBed implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.client[Symbol.asyncDispose]();
   }
-}
-
-function errorOf(call: PromiseLike<unknown>): Promise<unknown> {
-  return Promise.resolve(call).then(() => "no error", (error) => error);
 }
 
 /** Reads a stream to its end: the messages, and the error if there was one. */

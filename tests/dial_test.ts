@@ -12,8 +12,9 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, SocketFolder, TestBed, testHandlers } from "./fixture.ts";
-import { callOf, INTERCEPTORS, KINDS, rawCallOf, until } from "./kinds.ts";
+import { callOf, INTERCEPTORS, KINDS, rawCallOf } from "./kinds.ts";
 import { Place, TRANSPORTS } from "./place.ts";
+import { until } from "./wait.ts";
 
 /** A connection that tells when it is closed. */
 function watched(): ByteConnection & { closed: boolean; peer: ByteConnection } {

@@ -16,7 +16,8 @@ import { retry } from "@ttrpc/ttrpc/retry";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code, RpcError } from "../status.ts";
 import { aborted, testHandlers } from "./fixture.ts";
-import { callOf, Idempotent, KINDS, soon, until } from "./kinds.ts";
+import { callOf, Idempotent, KINDS } from "./kinds.ts";
+import { moment, until } from "./wait.ts";
 
 const path = Deno.args[1]!;
 const FAR = 1e8; // milliseconds
@@ -117,7 +118,7 @@ export const ENDINGS: Readonly<Record<string, () => Promise<unknown>>> = {
     const client = await connect({ path }, { interceptors });
     const call = client.service(Idempotent).read(new Uint8Array(0)).catch(() => {});
     await until(() => server.stats().callsFailed["UNAVAILABLE"] === 1);
-    await soon();
+    await moment();
     client.close();
     await call;
     await server.shutdown();
@@ -130,7 +131,7 @@ export const ENDINGS: Readonly<Record<string, () => Promise<unknown>>> = {
     const { signal } = controller;
     const call = client.service(Idempotent).read(new Uint8Array(0), { signal }).catch(() => {});
     await until(() => server.stats().callsFailed["UNAVAILABLE"] === 1);
-    await soon();
+    await moment();
     controller.abort();
     await call;
     client.close();
@@ -144,7 +145,7 @@ export const ENDINGS: Readonly<Record<string, () => Promise<unknown>>> = {
   "whose client was let go of while it dials for calls": async () => {
     const client = await left(RECONNECT);
     callForEver(client);
-    for (let i = 0; i < 20; i++) await soon(); // some attempts
+    for (let i = 0; i < 20; i++) await moment(); // some attempts
     client.unref();
   },
   "whose client was let go of before it has to wait to dial": async () => {
@@ -157,7 +158,7 @@ export const ENDINGS: Readonly<Record<string, () => Promise<unknown>>> = {
     const client = await left({ reconnect: { initialDelayMs: FAR, maxDelayMs: FAR } });
     await client.service(TestService).nothing({}).catch(() => {});
     callForEver(client);
-    await soon();
+    await moment();
     client.unref();
   },
   "whose client was let go of while its dialer does not answer": async () => {

@@ -134,26 +134,7 @@ export const pass: Interceptor = (next) => async (request) => {
   return await next(request);
 };
 
-/** Waits for something that must come soon, so that a test which fails says so. */
-export async function soon<T>(promise: PromiseLike<T>, what: string, ms = 10_000): Promise<T> {
-  const late = Promise.withResolvers<never>();
-  const timer = setTimeout(() => late.reject(new Error(`${what}: not within ${ms} ms`)), ms);
-  try {
-    return await Promise.race([promise, late.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Waits until something is so. */
-export async function until(condition: () => boolean, what: string, ms = 10_000): Promise<void> {
-  for (const end = performance.now() + ms; !condition();) {
-    if (performance.now() > end) throw new Error(`${what}: not within ${ms} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-}
-
-/** Lets the event loop turn once. */
-export function turn(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 0));
+/** What a call fails with, for calls that are all awaited before any is looked at. */
+export function errorOf(call: PromiseLike<unknown>): Promise<unknown> {
+  return Promise.resolve(call).then(() => "no error", (error) => error);
 }

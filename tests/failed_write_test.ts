@@ -10,15 +10,12 @@ import {
   RpcError,
 } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
-import { Bytes, pass, soon, turn, until } from "./everywhere.ts";
+import { Bytes, errorOf, pass } from "./everywhere.ts";
 import { Controlled, dataFrame, responseFrame } from "./controlled.ts";
+import { soon, turn, until } from "./wait.ts";
 
 const X = new Uint8Array([120]);
 const KIB = 1 << 10;
-
-function errorOf(call: PromiseLike<unknown>): Promise<unknown> {
-  return Promise.resolve(call).then(() => "no error", (error) => error);
-}
 
 /** A client that has a stream, and whose connection cannot be written any more. */
 async function broken(options: ConnectOptions = {}) {

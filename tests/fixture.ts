@@ -14,6 +14,7 @@ import {
   type ServiceHandlers,
 } from "@ttrpc/ttrpc";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
+import { sleep } from "./wait.ts";
 
 /** A folder of its own for a socket, removed at the end. */
 export class SocketFolder implements Disposable {
@@ -63,22 +64,6 @@ export const testHandlers: TestHandlers = {
     for await (const { payload, text } of requests) yield { payload, text };
   },
 };
-
-/** Waits, or rejects with the signal's reason. */
-export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const timer = setTimeout(done, ms);
-  signal?.addEventListener("abort", done);
-  if (signal?.aborted) done();
-  return promise;
-
-  function done(): void {
-    clearTimeout(timer);
-    signal?.removeEventListener("abort", done);
-    if (signal?.aborted) reject(signal.reason);
-    else resolve();
-  }
-}
 
 /** Settles when a signal is aborted. */
 export function aborted(signal: AbortSignal): Promise<unknown> {

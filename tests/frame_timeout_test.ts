@@ -5,9 +5,10 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { FrameTimeout } from "../engine/frame_timeout.ts";
 import { encodeFrame, FrameDecoder, FrameType } from "../framing.ts";
 import { Code, RpcError } from "../status.ts";
-import { Bytes, testEverywhere, until } from "./everywhere.ts";
+import { Bytes, testEverywhere } from "./everywhere.ts";
 import { RawPeer } from "./raw_peer.ts";
 import { FakeTimers } from "./stand_ins.ts";
+import { until } from "./wait.ts";
 
 const MS = 800;
 const SINK = { frame() {}, oversized() {} };

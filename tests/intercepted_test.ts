@@ -6,8 +6,9 @@ import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, TestBed } from "./fixture.ts";
-import { callOf, CountedSignal, handlersThat, KINDS, METHODS, rawCallOf, until } from "./kinds.ts";
+import { callOf, CountedSignal, handlersThat, KINDS, METHODS, rawCallOf } from "./kinds.ts";
 import { Place, TRANSPORTS } from "./place.ts";
+import { until } from "./wait.ts";
 
 Deno.test("leaving an intercepted stream releases the call", async () => {
   await using bed = new TestBed({

@@ -7,11 +7,12 @@ import { FrameType } from "../framing.ts";
 import { Keepalive, type KeepaliveHost, resolveExtension } from "../engine/keepalive.ts";
 import { Code } from "../status.ts";
 import { WriteQueue } from "../engine/write_queue.ts";
-import { Bytes, soon, testEverywhere, until } from "./everywhere.ts";
+import { Bytes, testEverywhere } from "./everywhere.ts";
 import { FakeClock } from "./fake_clock.ts";
 import { SocketFolder } from "./fixture.ts";
 import { RawPeer, RawServer } from "./raw_peer.ts";
 import { framesOf, settle, Sink } from "./stand_ins.ts";
+import { sleep, soon, until } from "./wait.ts";
 
 const X = Uint8Array.of(1);
 const INTERVAL = 1_000;
@@ -300,7 +301,7 @@ testEverywhere("a server sends no ping before its client has used the extension"
   const nothing = { service: "test.Bytes", method: "One" };
   await peer.request(1, nothing);
   equal((await peer.receive())!.type, FrameType.Response);
-  await new Promise((resolve) => setTimeout(resolve, 30));
+  await sleep(30);
   await peer.request(3, nothing);
   equal((await peer.receive())!.streamId, 3);
   await peer.send({ streamId: 3, type: FrameType.Cancel }); // it is over already

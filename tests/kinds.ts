@@ -105,20 +105,6 @@ export const INTERCEPTORS: Readonly<Record<string, readonly Interceptor[]>> = {
   }],
 };
 
-/** A moment, for tests that look again and again for what happens elsewhere. */
-export function soon(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 1));
-}
-
-/** Waits until something is so. If it never is, the test fails, and does not hang. */
-export async function until(isSo: () => boolean): Promise<void> {
-  const end = performance.now() + 20_000;
-  while (!isSo()) {
-    if (performance.now() > end) throw new Error(`It did not come to ${isSo}`);
-    await soon();
-  }
-}
-
 /** A service whose only method may be called again. */
 export const Idempotent = {
   typeName: "ttrpc.test.Idempotent",

@@ -17,8 +17,9 @@ import {
 } from "@ttrpc/ttrpc/core";
 import { Code, RpcError } from "../status.ts";
 import { SocketFolder } from "./fixture.ts";
-import { KINDS, soon, until } from "./kinds.ts";
+import { KINDS } from "./kinds.ts";
 import { Held } from "./place.ts";
+import { moment, until } from "./wait.ts";
 
 const CALLS = 10; // of each kind
 
@@ -38,7 +39,7 @@ class Kept {
     const { gc } = globalThis as unknown as { gc(): void };
     let left: string[] = [];
     for (let round = 0; round < 20; round++) {
-      await soon();
+      await moment();
       gc();
       left = [];
       for (const [what, refs] of this.#refs) {
@@ -133,7 +134,7 @@ async function calls(client: Client, kind: MethodKind, method: string, end: End,
     done?.then(() => {}, (error: Error) => void kept.track("errors", error))
   );
   if (end === "return" || end === "abort") {
-    await soon();
+    await moment();
     for (const { stream, controller } of started) {
       if (stream && end === "return") await stream.return();
       else controller.abort();
@@ -193,7 +194,7 @@ async function scene(
     conn.hold();
     client.callRaw("S", "answer unary", new Uint8Array(1)).catch(() => {});
     client.callRaw("S", "answer unary", new Uint8Array(400_000)).catch(() => {});
-    await soon();
+    await moment();
   } else conn.close();
   if (gone) {
     await server.shutdown();

@@ -14,10 +14,10 @@ import {
   INTERCEPTORS,
   KINDS,
   type TestClient,
-  until,
 } from "./kinds.ts";
 import { Place, TRANSPORTS } from "./place.ts";
 import { WAYS } from "./lets_go.ts";
+import { until } from "./wait.ts";
 
 let results: Promise<Map<string, string>> | undefined;
 

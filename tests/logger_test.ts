@@ -6,8 +6,9 @@ import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, TestBed } from "./fixture.ts";
-import { callOf, handlersThat, KINDS, METHODS, until } from "./kinds.ts";
+import { callOf, handlersThat, KINDS, METHODS } from "./kinds.ts";
 import { Place, TRANSPORTS } from "./place.ts";
+import { until } from "./wait.ts";
 
 Deno.test("logger() tells once of a stream that was left before its first message", async () => {
   const log: LogEntry[] = [];

@@ -13,7 +13,7 @@ import {
 } from "@ttrpc/ttrpc";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { SocketFolder, type TestHandlers, testHandlers } from "./fixture.ts";
-import { until } from "./kinds.ts";
+import { until } from "./wait.ts";
 
 /** What connections are made of. */
 export const TRANSPORTS = ["unix", "tcp", "memory"] as const;

@@ -12,10 +12,11 @@ import {
 } from "@ttrpc/ttrpc/core";
 import { equal, ok } from "node:assert/strict";
 import { HEADER_LENGTH } from "../framing.ts";
-import { aborted, sleep } from "./fixture.ts";
-import { Bytes, pass, type Place, soon, testEverywhere, until } from "./everywhere.ts";
+import { aborted } from "./fixture.ts";
+import { Bytes, pass, type Place, testEverywhere } from "./everywhere.ts";
 import { RawPeer } from "./raw_peer.ts";
 import { dataFrame, requestFrame } from "./controlled.ts";
+import { sleep, soon, until } from "./wait.ts";
 
 const KIB = 1 << 10;
 const SIZE = 16 * KIB;

@@ -13,6 +13,7 @@ import { Tally } from "../stats.ts";
 import { Code } from "../status.ts";
 import { Timers } from "../async/timer.ts";
 import { SocketFolder, testHandlers } from "./fixture.ts";
+import { until } from "./wait.ts";
 
 function start(path: string): Server {
   return serve({ path }, (router) => router.service(TestService, testHandlers));
@@ -21,7 +22,7 @@ function start(path: string): Server {
 /** Shuts a server down, and waits until its only client knows. */
 async function stop(server: Server, client: Client): Promise<void> {
   await server.shutdown();
-  while (client.stats().connections > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await until(() => client.stats().connections === 0, "the end of the connection");
 }
 
 async function connected(path: string, options: Parameters<typeof connect>[1] = {}) {
@@ -186,7 +187,7 @@ Deno.test("a busy client loses no call silently when its server restarts again a
   });
   for (let i = 0; i < 10; i++) {
     const before: number = succeeded;
-    while (succeeded < before + 100) await new Promise((resolve) => setTimeout(resolve, 1));
+    await until(() => succeeded >= before + 100, "a hundred calls");
     if (i % 2 === 0) await server.shutdown({ timeoutMs: 50 });
     else server.close();
     await server.finished;

@@ -12,8 +12,9 @@ import { deepEqual, equal, match, ok, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted } from "./fixture.ts";
-import { callOf, handlersThat, INTERCEPTORS, KINDS, soon, until } from "./kinds.ts";
+import { callOf, handlersThat, INTERCEPTORS, KINDS } from "./kinds.ts";
 import { Place, type Transport, TRANSPORTS } from "./place.ts";
+import { moment, until } from "./wait.ts";
 
 const RECONNECT = { reconnect: { initialDelayMs: 1, maxDelayMs: 2 } };
 
@@ -104,7 +105,7 @@ for (const transport of TRANSPORTS) {
     };
     const calls = KINDS.flatMap((kind) => [callOf(kind, bed.service), callOf(kind, bed.service)]);
     await until(() => bed.dialled === 2);
-    for (let i = 0; i < 20; i++) await soon(); // many times the delay
+    for (let i = 0; i < 20; i++) await moment(); // many times the delay
     calls.push(callOf("unary", bed.service));
     equal(bed.dialled, 2);
     await bed.place.serve();
@@ -174,7 +175,7 @@ Deno.test("close() while a client waits to dial again ends its calls, and the wa
   await rejects(bed.service.nothing({}), { code: Code.UNAVAILABLE });
   equal(bed.dialled, 2);
   const calls = KINDS.map((kind) => rejects(callOf(kind, bed.service), { code: Code.CANCELLED }));
-  await soon();
+  await moment();
   bed.client.close();
   await Promise.all(calls);
   await bed.client.finished;

@@ -4,9 +4,9 @@ import type { Interceptor, ServeOptions, Server } from "@ttrpc/ttrpc";
 import { type LogEntry, logger } from "@ttrpc/ttrpc/logger";
 import { deepEqual, equal } from "node:assert/strict";
 import { Code } from "../status.ts";
-import { until } from "./kinds.ts";
 import { Place, type Transport, TRANSPORTS } from "./place.ts";
 import { answer, dataFrame, HALF_CLOSE, RawPeer } from "./raw_peer.ts";
+import { until } from "./wait.ts";
 
 /** A server with an interceptor that waits, in calls that are refused, and what it and the log hear. */
 class Bed implements AsyncDisposable {

@@ -11,9 +11,10 @@ import { type LogEntry, logger } from "@ttrpc/ttrpc/logger";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { FrameFlag, FrameType } from "../framing.ts";
 import { Code } from "../status.ts";
-import { handlersThat, until } from "./kinds.ts";
+import { handlersThat } from "./kinds.ts";
 import { Place, type Transport, TRANSPORTS } from "./place.ts";
 import { answer, RawPeer } from "./raw_peer.ts";
+import { until } from "./wait.ts";
 
 const SERVICE = "ttrpc.test.v1.TestService";
 

@@ -11,8 +11,9 @@ import {
   TestService,
 } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
-import { callOf, KINDS, METHODS, rawCallOf, until } from "./kinds.ts";
+import { callOf, KINDS, METHODS, rawCallOf } from "./kinds.ts";
 import { Place, TRANSPORTS } from "./place.ts";
+import { until } from "./wait.ts";
 
 function length<Desc extends DescMessage>(schema: Desc, init: MessageInitShape<Desc>): number {
   return toBinary(schema, create(schema, init)).length;

@@ -5,8 +5,9 @@ import { equal, ok, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, type TestHandlers } from "./fixture.ts";
-import { callOf, handlersThat, KINDS, soon, until } from "./kinds.ts";
+import { callOf, handlersThat, KINDS } from "./kinds.ts";
 import { Place, TRANSPORTS } from "./place.ts";
+import { moment, until } from "./wait.ts";
 
 /** An interceptor that keeps the requests that it sees. */
 function keeping(): { seen: InterceptedRequest[]; interceptor: Interceptor } {
@@ -32,7 +33,7 @@ for (const transport of TRANSPORTS) {
     for (const kind of KINDS) await callOf(kind, service, { timeoutMs: 1e6 });
     for await (const _ of service.count({ count: 3 }));
     for await (const _ of service.chat([{}, {}])); // a loop that comes to the end
-    await soon();
+    await moment();
     equal(seen.length, 6);
     for (const { signal, kind } of seen) equal(signal!.aborted, false, kind);
     client.close();
@@ -119,7 +120,7 @@ for (const transport of TRANSPORTS) {
     await place.stop();
     const service = client.service(TestService);
     const calls = KINDS.map((kind) => rejects(callOf(kind, service), { code: Code.CANCELLED }));
-    await soon();
+    await moment();
     client.close();
     await Promise.all(calls);
     for (const { signal, kind } of seen) equal(signal!.aborted, true, kind);

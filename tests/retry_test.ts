@@ -5,7 +5,7 @@ import { retry } from "@ttrpc/ttrpc/retry";
 import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { Code } from "../status.ts";
 import { SocketFolder } from "./fixture.ts";
-import { until } from "./kinds.ts";
+import { until } from "./wait.ts";
 
 const unary = { methodKind: "unary", input: bytesCodec, output: bytesCodec } as const;
 const Flaky = {

@@ -5,8 +5,9 @@ import type { ByteConnection, Limits, ServiceHandlers } from "@ttrpc/ttrpc/core"
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { decodeResponse } from "../wire/envelope.ts";
 import { Code, RpcError } from "../status.ts";
-import { Bytes, pass, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
+import { Bytes, pass, type Place, testEverywhere } from "./everywhere.ts";
 import { RawPeer, requestData } from "./raw_peer.ts";
+import { sleep, soon, turn, until } from "./wait.ts";
 
 const KIB = 1 << 10;
 const MIB = 1 << 20;
@@ -386,7 +387,6 @@ testEverywhere("metadata of calls in flight are held with them", async (place) =
 testEverywhere(
   "whatever becomes of calls, the room that they took is given back",
   async (place) => {
-    const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
     let turns = 0;
     let easy = false;
     let working = 0;
@@ -403,11 +403,11 @@ testEverywhere(
     const end = async (way: number, signal: AbortSignal) => {
       if (way === 0) throw new RpcError(Code.NOT_FOUND, "no");
       if (way === 1) await undefined;
-      if (way === 2) await wait(2);
+      if (way === 2) await sleep(2);
       if (way === 3 && !signal.aborted) {
         await new Promise((resolve) => signal.addEventListener("abort", resolve));
       }
-      if (way === 4) await wait(10); // heeds nothing
+      if (way === 4) await sleep(10); // heeds nothing
       if (way === 5) return undefined as unknown as Uint8Array; // no message
       return new Uint8Array(10_000);
     };

@@ -3,7 +3,8 @@
 import { connect, type Interceptor, RpcError, serve } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { Code } from "../status.ts";
-import { Bytes, testEverywhere, until } from "./everywhere.ts";
+import { Bytes, testEverywhere } from "./everywhere.ts";
+import { until } from "./wait.ts";
 
 const X = new Uint8Array(1);
 const pass: Interceptor = (next) => (request) => next(request);

@@ -2,8 +2,9 @@
 
 import { Code, connect, RpcError, serve, type Server } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { Bytes, soon, turn, until } from "./everywhere.ts";
+import { Bytes } from "./everywhere.ts";
 import { SocketFolder } from "./fixture.ts";
+import { soon, turn, until } from "./wait.ts";
 
 const X = new Uint8Array([120]);
 const ROUNDS = 25;

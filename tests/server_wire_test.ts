@@ -14,6 +14,7 @@ import { Code, RpcError } from "../status.ts";
 import { aborted, type TestHandlers } from "./fixture.ts";
 import { answer, dataFrame, HALF_CLOSE, RawPeer, requestData, responseOf } from "./raw_peer.ts";
 import { ServerWire, works } from "./wire_bed.ts";
+import { untilAtRest } from "./wait.ts";
 
 const LIMIT = 4 << 20;
 
@@ -320,10 +321,7 @@ Deno.test("the server does not read on while a peer does not take its errors", a
       sent++;
     }
   })().catch(() => {});
-  for (let before = -1; before !== sent;) {
-    before = sent;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
+  await untilAtRest(() => sent, 200);
   ok(wire.bed.server.stats().bytesSent < 4_000_000, `${sent} calls were answered`);
   wire.peer.conn.close();
   await flood;
@@ -537,10 +535,7 @@ Deno.test("the server does not read on while a peer does not take its rejections
     }
   })().catch(() => {});
   // The flood comes to a halt by itself: the socket is full, because the server does not read.
-  for (let before = -1; before !== sent;) {
-    before = sent;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
+  await untilAtRest(() => sent, 200);
   ok(sent < 20_000, `${sent} requests were read`);
   using other = await RawPeer.connect(wire.bed.path);
   await works(other, 1);

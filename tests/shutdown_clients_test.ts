@@ -10,9 +10,10 @@ import {
 } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal } from "node:assert/strict";
 import { decodeResponse } from "../wire/envelope.ts";
-import { Bytes, type Place, soon, testEverywhere, turn, until } from "./everywhere.ts";
+import { Bytes, type Place, testEverywhere } from "./everywhere.ts";
 import { RawPeer, responseOf } from "./raw_peer.ts";
 import { Held, requestFrame } from "./controlled.ts";
+import { soon, turn, until } from "./wait.ts";
 
 const X = new Uint8Array([120]);
 /** Longer than any peer is waited for. */

@@ -11,7 +11,8 @@ import {
   type ServiceHandlers,
 } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { Bytes, pass, type Place, soon, testEverywhere, turn } from "./everywhere.ts";
+import { Bytes, pass, type Place, testEverywhere } from "./everywhere.ts";
+import { soon, turn } from "./wait.ts";
 
 const X = new Uint8Array([120]);
 const Y = new Uint8Array([121]);

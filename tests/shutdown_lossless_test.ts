@@ -13,7 +13,8 @@ import {
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { allRounds, shutdownRounds, startClients } from "./faults/shutdown_rounds.ts";
 import { aborted } from "./fixture.ts";
-import { Bytes, pass, type Place, soon, testEverywhere, turn } from "./everywhere.ts";
+import { Bytes, pass, type Place, testEverywhere } from "./everywhere.ts";
+import { soon, turn, until } from "./wait.ts";
 
 const X = new Uint8Array([120]);
 const GUARD_MS = 8_000;
@@ -164,7 +165,7 @@ for (const force of ["at once", "later"] as const) {
       );
     }
     const ends = Promise.all(calls.map((call) => call.catch((error) => error)));
-    while (signals.length < 64) await turn();
+    await until(() => signals.length === 64, "all calls");
     if (force === "at once") await soon(server.shutdown({ timeoutMs: 0 }), "the shutdown");
     else {
       const over = new AbortController();

@@ -5,7 +5,8 @@ import { Code, type Interceptor, serve } from "@ttrpc/ttrpc/core";
 import { deepEqual, equal, ok } from "node:assert/strict";
 import { decodeResponse } from "../wire/envelope.ts";
 import { Controlled, requestFrame } from "./controlled.ts";
-import { Bytes, soon, turn, until } from "./everywhere.ts";
+import { Bytes } from "./everywhere.ts";
+import { soon, turn, until } from "./wait.ts";
 
 const X = new Uint8Array([120]);
 

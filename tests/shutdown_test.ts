@@ -5,6 +5,7 @@ import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, SocketFolder, TestBed, testHandlers } from "./fixture.ts";
+import { turn } from "./wait.ts";
 
 /** A server whose Sleep waits for a gate, and tells when it was called and when it was aborted. */
 function gated() {
@@ -183,26 +184,27 @@ Deno.test("a listener closed under the server ends it without an error", async (
 
 Deno.test("disposing of a server waits for its calls", async () => {
   using socket = new SocketFolder();
+  const begun = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
   let done = false;
-  {
-    await using _server = serve(
-      { path: socket.path },
-      (router) =>
-        router.service(TestService, {
-          ...testHandlers,
-          nothing: async () => {
-            await new Promise((resolve) => setTimeout(resolve, 20));
-            done = true;
-            return {};
-          },
-        }),
-    );
-    const client = await connect({ path: socket.path });
-    await client.service(TestService).nothing({});
-    client.close();
-    await client.finished;
-  }
-  equal(done, true);
+  const server = serve({ path: socket.path }, (router) =>
+    router.service(TestService, {
+      ...testHandlers,
+      nothing: async () => {
+        begun.resolve();
+        await gate.promise;
+        done = true;
+        return {};
+      },
+    }));
+  await using client = await connect({ path: socket.path });
+  const call = client.service(TestService).nothing({});
+  await begun.promise;
+  const disposed = server[Symbol.asyncDispose]().then(() => done);
+  await turn();
+  gate.resolve();
+  equal(await disposed, true);
+  await call;
 });
 
 Deno.test("a handler that ends after its connection does no harm", async () => {

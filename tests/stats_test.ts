@@ -2,6 +2,7 @@ import { connect, createConnectionPair, serve } from "@ttrpc/ttrpc";
 import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { TestBed, testHandlers } from "./fixture.ts";
+import { until } from "./wait.ts";
 
 Deno.test("stats() count calls and bytes alike on both sides", async () => {
   const gate = Promise.withResolvers<void>();
@@ -55,7 +56,7 @@ Deno.test("the number of connections goes back to zero", async () => {
   await Promise.all(clients.map((client) => client.service(TestService).nothing({})));
   equal(bed.server.stats().connections, 20);
   for (const client of clients) await client[Symbol.asyncDispose]();
-  while (bed.server.stats().connections > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await until(() => bed.server.stats().connections === 0, "the end of the connections");
   equal(bed.server.stats().callsStarted, 20);
 });
 

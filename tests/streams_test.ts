@@ -12,6 +12,7 @@ import { deepEqual, equal, ok, rejects, throws } from "node:assert/strict";
 import { type CountResponse, TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, TestBed, type TestHandlers, testHandlers } from "./fixture.ts";
+import { turn, until } from "./wait.ts";
 
 async function values(stream: AsyncIterable<CountResponse>): Promise<number[]> {
   return (await Array.fromAsync(stream)).map(({ value }) => Number(value));
@@ -19,12 +20,10 @@ async function values(stream: AsyncIterable<CountResponse>): Promise<number[]> {
 
 /** Waits until nothing of any call is left on either side. */
 async function quiet(bed: TestBed, client: Client): Promise<void> {
-  for (let i = 0; i < 200; i++) {
+  await until(() => {
     const [near, far] = [client.stats(), bed.server.stats()];
-    if (near.openStreams + near.callsInFlight + near.queuedBytes + far.openStreams === 0) return;
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  deepEqual([client.stats(), bed.server.stats()], "all zero");
+    return near.openStreams + near.callsInFlight + near.queuedBytes + far.openStreams === 0;
+  }, "the end of all calls");
 }
 
 /** An endless source that tells when it was told to stop. */
@@ -34,7 +33,7 @@ function endless<T>(message: T): { source: AsyncIterable<T>; stopped: Promise<vo
     try {
       for (;;) {
         yield message;
-        await new Promise((resolve) => setTimeout(resolve, 0));
+        await turn();
       }
     } finally {
       resolve();
@@ -231,13 +230,12 @@ Deno.test("an abort ends a stream that waits for a message", async () => {
   const failed = rejects(stream.next(), { code: Code.CANCELLED });
   controller.abort();
   await failed;
-  await quietClient(client);
+  quietClient(client);
 });
 
-async function quietClient(client: Client): Promise<void> {
+function quietClient(client: Client): void {
   const { openStreams, callsInFlight, queuedBytes } = client.stats();
   deepEqual([openStreams, callsInFlight, queuedBytes], [0, 0, 0]);
-  await Promise.resolve();
 }
 
 Deno.test("deadlines end all kinds of stream, on both sides", async () => {
@@ -269,7 +267,7 @@ Deno.test("deadlines end all kinds of stream, on both sides", async () => {
   ]);
   await stopped;
   await talk.stopped;
-  while (reasons.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(() => reasons.length === 3, "the handlers' signals");
   ok(reasons.every((reason) => reason instanceof DOMException && reason.name === "TimeoutError"));
 });
 
@@ -456,7 +454,7 @@ Deno.test("a connection that is lost ends its streams on both sides", async () =
   await rejects(stream.next(), { code: Code.CANCELLED });
   await stopped;
   await Promise.all(over);
-  while (ended.length < 2) await new Promise((resolve) => setTimeout(resolve, 5));
+  await until(() => ended.length === 2, "the ends of both handlers");
   deepEqual(ended.toSorted(), ["count", "sum: the connection has ended"]);
 });
 

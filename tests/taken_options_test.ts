@@ -14,8 +14,9 @@ import { deepEqual, equal, rejects } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { SocketFolder } from "./fixture.ts";
-import { callOf, handlersThat, Idempotent, KINDS, rawCallOf, until } from "./kinds.ts";
+import { callOf, handlersThat, Idempotent, KINDS, rawCallOf } from "./kinds.ts";
 import { Place, TRANSPORTS } from "./place.ts";
+import { until } from "./wait.ts";
 
 /** An interceptor that fails every call. */
 const refusing: Interceptor = () => () => Promise.reject(new RpcError(Code.ABORTED, "refused"));

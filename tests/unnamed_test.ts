@@ -5,7 +5,8 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, testHandlers } from "./fixture.ts";
-import { callOf, handlersThat, KINDS, until } from "./kinds.ts";
+import { callOf, handlersThat, KINDS } from "./kinds.ts";
+import { until } from "./wait.ts";
 
 const handlers = { ...testHandlers, ...handlersThat(({ signal }) => aborted(signal)) };
 

@@ -3,8 +3,9 @@
 import { serve } from "@ttrpc/ttrpc";
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
-import { sleep, TestBed, testHandlers } from "../fixture.ts";
+import { TestBed, testHandlers } from "../fixture.ts";
 import { CLI, type Ended, run, runBytes, Running, SchemaFolder, SERVICE } from "./command.ts";
+import { sleep } from "../wait.ts";
 
 /** A server and a schema. */
 class Bed implements AsyncDisposable {

@@ -1,6 +1,7 @@
 /** Programs of ours in processes of their own, which can be stopped, killed and weighed. */
 
 import { fileURLToPath } from "node:url";
+import { until } from "../wait.ts";
 
 const here = new URL(".", import.meta.url);
 
@@ -83,9 +84,7 @@ export class Child implements AsyncDisposable {
   /** Stops the process, and waits until the system says that it stands still. */
   async pause(): Promise<void> {
     this.signal("SIGSTOP");
-    while (!/^State:\s+T/m.test(this.#status())) {
-      await new Promise((resolve) => setTimeout(resolve, 1));
-    }
+    await until(() => /^State:\s+T/m.test(this.#status()), "a process that stands still");
   }
 
   resume(): void {

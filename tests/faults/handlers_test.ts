@@ -4,6 +4,7 @@ import { type MessageStream, RpcError } from "@ttrpc/ttrpc";
 import { equal, match, ok } from "node:assert/strict";
 import { Code } from "../../status.ts";
 import { TestBed, type TestHandlers } from "../fixture.ts";
+import { turn, until } from "../wait.ts";
 
 /** Marks what comes from these handlers, so that the stack can be looked for. */
 class Mistake extends Error {}
@@ -39,7 +40,7 @@ const unary: Record<string, TestHandlers["nothing"]> = {
   },
   "after a while": async (_request, { signal }) => {
     void signal;
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    await turn();
     throw mistake("after a while");
   },
   "a rejected promise": () => Promise.reject(mistake("a rejected promise")),
@@ -173,7 +174,7 @@ Deno.test("a handler that throws after its call is over is heard of by onError o
     Code.DEADLINE_EXCEEDED,
   );
   gate.resolve();
-  while (bed.errors.length < 2) await new Promise((resolve) => setTimeout(resolve, 1));
+  await until(() => bed.errors.length === 2, "the errors");
   for (const error of bed.errors) match(String(error), /too late/);
   equal((await service.echo({ text: "still there" })).text, "still there");
 });

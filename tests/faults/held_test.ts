@@ -7,15 +7,12 @@ import { encodeFrame, FrameFlag, FrameType } from "../../framing.ts";
 import { procTest as test } from "../machine.ts";
 import { RawPeer, requestData } from "../raw_peer.ts";
 import { Victim } from "./victim.ts";
+import { untilAtRest } from "../wait.ts";
 
 const MIB = 1 << 20;
 
 /** A message of four MiB, as a length for Produce. */
 const LONG = new Uint8Array([8, 0x80, 0x80, 0xff, 1]);
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await condition()) await new Promise((resolve) => setTimeout(resolve, 5));
-}
 
 /** Sends requests for long replies until the server takes no more. */
 async function ask(peer: RawPeer, count: number): Promise<void> {
@@ -28,16 +25,8 @@ async function ask(peer: RawPeer, count: number): Promise<void> {
 }
 
 /** Waits until the server holds no more from one look to the next. */
-async function settled(victim: Victim): Promise<number> {
-  let before = -1;
-  let held = 0;
-  await until(async () => {
-    before = held;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    ({ heldBytes: held } = await victim.report());
-    return held === before && held > 0;
-  });
-  return held;
+function settled(victim: Victim): Promise<number> {
+  return untilAtRest(async () => (await victim.report()).heldBytes, 200);
 }
 
 const handlers = {
@@ -62,7 +51,7 @@ for (const [when, options] of Object.entries(handlers)) {
     }
     peer[Symbol.dispose]();
     await asking;
-    await until(async () => (await victim.report()).connections === 1);
+    await victim.until(({ connections }) => connections === 1);
     equal((await victim.report()).heldBytes, 0);
   });
 }
@@ -86,8 +75,8 @@ test("requests of calls that wait cost what a connection may hold, and the rest 
   victim.check(2 * (64 + 2) * MIB);
   peer[Symbol.dispose]();
   await sending;
-  await until(async () => (await victim.report()).callsInFlight === 1);
-  await until(async () => (await victim.report()).external < 32 * MIB);
+  await victim.until(({ callsInFlight }) => callsInFlight === 1);
+  await victim.until(({ external }) => external < 32 * MIB);
 });
 
 test("40 peers that read nothing cost what a server may hold, and others are answered", async () => {
@@ -101,7 +90,7 @@ test("40 peers that read nothing cost what a server may hold, and others are ans
   for (const peer of peers) peer[Symbol.dispose]();
   await Promise.all(asking);
   // Handlers hold their requests until they settle.
-  await until(async () => (await victim.report()).heldBytes === 0);
+  await victim.until(({ heldBytes }) => heldBytes === 0);
   equal((await victim.report()).connections, 1);
 });
 
@@ -130,7 +119,7 @@ test("20 peers that send messages without bytes cost what connectionQueueBytes s
   victim.check(20 * 2 * 8 * MIB);
   for (const peer of peers) peer[Symbol.dispose]();
   await Promise.all(sending);
-  await until(async () => (await victim.report()).connections === 1);
+  await victim.until(({ connections }) => connections === 1);
 });
 
 test("queues of 30 peers that nobody takes from are bounded for the server, too", async () => {
@@ -153,5 +142,5 @@ test("queues of 30 peers that nobody takes from are bounded for the server, too"
   victim.check(2 * 36 * MIB);
   for (const peer of peers) peer[Symbol.dispose]();
   await Promise.all(sending);
-  await until(async () => (await victim.report()).connections === 1);
+  await victim.until(({ connections }) => connections === 1);
 });

@@ -16,6 +16,7 @@ import { procTest as test } from "../machine.ts";
 import { RawPeer, RawServer, requestData } from "../raw_peer.ts";
 import { Child } from "./child.ts";
 import { Victim } from "./victim.ts";
+import { untilAtRest } from "../wait.ts";
 
 const KIB = 1 << 10;
 const MIB = 1 << 20;
@@ -50,10 +51,6 @@ async function drain(peer: RawPeer): Promise<number> {
   return total;
 }
 
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!await condition()) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
 test("500 headers that announce 4 MiB each, and then silence, cost what was sent", async () => {
   // Nobody is given up for the room that others need: it is the memory that counts.
   await using victim = await Victim.start({ limits: { frameTimeoutMs: 0 } });
@@ -62,11 +59,11 @@ test("500 headers that announce 4 MiB each, and then silence, cost what was sent
   );
   const header = new Uint8Array([0, 0x40, 0, 0, 0, 0, 0, 1, FrameType.Request, 0]);
   for (const peer of peers) await peer.sendBytes(header);
-  await until(async () => (await victim.report()).connections === 501);
+  await victim.until(({ connections }) => connections === 501);
   // 17 KiB of Deno, 4 KiB and 64 KiB of ours, each: never 500 times 4 MiB, which is 2 GiB.
   victim.check(500 * 128 * KIB);
   for (const peer of peers) peer[Symbol.dispose]();
-  await until(async () => (await victim.report()).connections === 1);
+  await victim.until(({ connections }) => connections === 1);
 });
 
 test("50 frames of 4 MiB that stop at their half cost that half", async () => {
@@ -75,11 +72,11 @@ test("50 frames of 4 MiB that stop at their half cost that half", async () => {
   const half = new Uint8Array(2 * MIB);
   half.set([0, 0x40, 0, 0, 0, 0, 0, 1, FrameType.Request, 0]);
   for (const peer of peers) await peer.sendBytes(half);
-  await until(async () => (await victim.report()).connections === 51);
+  await victim.until(({ connections }) => connections === 51);
   // A buffer doubles as it fills, and the old one lives until it is collected.
   victim.check(50 * 8 * MIB);
   for (const peer of peers) peer[Symbol.dispose]();
-  await until(async () => (await victim.report()).connections === 1);
+  await victim.until(({ connections }) => connections === 1);
   ok((await victim.report()).external < 32 * MIB, "the halves are given back");
 });
 
@@ -123,13 +120,10 @@ for (const [name, frame] of Object.entries(rejected)) {
       if (reads) await sending;
       else {
         // A peer that reads nothing is not read, either: it gets stuck.
-        let before = -1;
-        await until(async () => {
+        await untilAtRest(async () => {
           await victim.report();
-          const same = before === sent;
-          before = sent;
-          return same;
-        });
+          return sent;
+        }, 5);
         ok(sent < most, "the peer was never held back");
         stuck = true;
       }
@@ -150,7 +144,7 @@ test("100,000 streams opened and never finished cost 10,000, and all is given ba
   const drained = drain(peer);
   const frame = requestFrame("Chat", FrameFlag.RemoteOpen | FrameFlag.NoData);
   for (let i = 0; i < 100; i++) await peer.sendBytes(requests(1 + 2_000 * i, 1_000, frame));
-  await until(async () => (await victim.report()).callsFailed["RESOURCE_EXHAUSTED"] === 90_000);
+  await victim.until((report) => report.callsFailed["RESOURCE_EXHAUSTED"] === 90_000);
   const open = await victim.report();
   equal(open.callsInFlight, 10_001);
   if (Deno.env.has("TTRPC_FIGURES")) {
@@ -161,7 +155,7 @@ test("100,000 streams opened and never finished cost 10,000, and all is given ba
 
   peer[Symbol.dispose]();
   await drained;
-  await until(async () => (await victim.report()).callsInFlight === 1);
+  await victim.until(({ callsInFlight }) => callsInFlight === 1);
   const { heap } = await victim.report();
   ok(heap - before.heap < 4 * MIB, `${heap - before.heap} bytes are left`);
 });
@@ -224,7 +218,7 @@ test("oversized frames without end are skipped, not stored", async () => {
       await peer.sendBytes(chunk.subarray(0, left));
     }
   }
-  await until(async () => (await victim.report()).callsFailed["RESOURCE_EXHAUSTED"] === 10);
+  await victim.until((report) => report.callsFailed["RESOURCE_EXHAUSTED"] === 10);
   // 160 MiB came. What is read on the way is garbage, which is collected from time to time.
   victim.check(128 * MIB);
   peer[Symbol.dispose]();
@@ -271,13 +265,13 @@ test("five requests of the costliest parts cost 16 times their bytes, and 16 MiB
   const payload = costliest(1_300_000);
   const sleep = requestData({ method: "Sleep", payload });
   for (let i = 0; i < 5; i++) await peer.send({ streamId: 2 * i + 1, data: sleep });
-  await until(async () => (await victim.report()).callsInFlight === 6);
+  await victim.until(({ callsInFlight }) => callsInFlight === 6);
   const most = 16 * payload.length + DECODE_BYTES;
   ok((await victim.report()).heap > 5 * most / 2, "they are nearly what is allowed");
   // Twice that, for what V8 moves while it collects garbage.
   victim.check(2 * 5 * most);
   peer[Symbol.dispose]();
-  await until(async () => (await victim.report()).callsInFlight === 1);
+  await victim.until(({ callsInFlight }) => callsInFlight === 1);
 });
 
 test("a server's response of two million details is refused, and costs little", async () => {

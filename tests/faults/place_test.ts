@@ -8,6 +8,7 @@ import { SocketFolder, TestBed, testHandlers } from "../fixture.ts";
 import { missingMount, outputOf, testUnless } from "../machine.ts";
 import { RawPeer } from "../raw_peer.ts";
 import { Child } from "./child.ts";
+import { until } from "../wait.ts";
 
 Deno.test("a server without descriptors keeps its connections, and accepts again when it has some", async () => {
   using socket = new SocketFolder();
@@ -130,7 +131,7 @@ Deno.test("connections opened and dropped in a loop leave nothing, at whatever p
       await client.service(TestService).nothing({});
     }
   }
-  while (server.stats().connections > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await until(() => server.stats().connections === 0, "the end of the connections");
   const { callsInFlight, openStreams, queuedBytes } = server.stats();
   deepEqual({ callsInFlight, openStreams, queuedBytes }, {
     callsInFlight: 0,

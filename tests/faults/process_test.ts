@@ -7,6 +7,7 @@ import { Code } from "../../status.ts";
 import { aborted, SocketFolder, TestBed } from "../fixture.ts";
 import { procTest as test } from "../machine.ts";
 import { Child } from "./child.ts";
+import { sleep, until } from "../wait.ts";
 
 Deno.test("a server that is killed fails its calls at once, and a new one takes its place", async () => {
   using socket = new SocketFolder();
@@ -69,16 +70,12 @@ Deno.test("a client that is killed aborts its calls, and nothing of it is left",
     },
   });
   const child = await Child.start("client.ts", [bed.path, "wait"]);
-  while (bed.server.stats().callsInFlight === 0) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(() => bed.server.stats().callsInFlight === 1, "the call");
   await child[Symbol.asyncDispose](); // SIGKILL
   const reason = await over.promise;
   ok(reason instanceof RpcError);
   equal(reason.code, Code.CANCELLED);
-  while (bed.server.stats().connections > 0) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(() => bed.server.stats().connections === 0, "the end of the connection");
   equal(bed.server.stats().callsInFlight, 0);
   equal((await (await bed.service()).echo({ text: "fresh" })).text, "fresh");
 });
@@ -87,15 +84,13 @@ test("a client that stands still slows its own streams, takes no memory, and goe
   await using bed = new TestBed();
   await using child = await Child.start("client.ts", [bed.path, "stream"]);
   const { server } = bed;
-  while (server.stats().bytesReceived < 1 << 20) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(() => server.stats().bytesReceived >= 1 << 20, "the first MiB");
   await child.pause();
   const service = await bed.service();
   for (let before = -1; before !== server.stats().bytesReceived;) {
     before = server.stats().bytesReceived;
     for (let i = 0; i < 20; i++) await service.echo({ text: "fresh" }, { timeoutMs: 5_000 });
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await sleep(10);
     const { bytesReceived, queuedBytes } = server.stats();
     ok(queuedBytes <= 9 << 20, `${queuedBytes} bytes wait`);
     // Only the calls of the fresh client, once nothing comes from the other.
@@ -136,13 +131,9 @@ test("a client that stands still is taken for dead, where there is a keepalive",
     },
   }, { keepalive: { intervalMs: 50, timeoutMs: 50 } });
   await using child = await Child.start("client.ts", [bed.path, "wait", "50"]);
-  while (bed.server.stats().callsInFlight === 0) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(() => bed.server.stats().callsInFlight === 1, "the call");
   const { bytesReceived } = bed.server.stats();
-  while (bed.server.stats().bytesReceived < bytesReceived + 40) { // pings and pongs
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(() => bed.server.stats().bytesReceived >= bytesReceived + 40, "pings and pongs");
   equal(bed.server.stats().callsInFlight, 1);
   await child.pause();
   const reason = await over.promise;

@@ -6,6 +6,7 @@ import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../../status.ts";
 import { SocketFolder, TestBed } from "../fixture.ts";
 import { Proxy, type ProxyAddress } from "./proxy.ts";
+import { sleep, turn, until, untilAtRest } from "../wait.ts";
 
 /** A server, and a proxy in front of it. */
 class Place implements AsyncDisposable {
@@ -78,7 +79,7 @@ Deno.test("a large message comes through in odd pieces", async () => {
 
 Deno.test("calls come through when every piece is late", async () => {
   await using place = new Place();
-  const late = () => new Promise<void>((resolve) => setTimeout(resolve, 2));
+  const late = () => sleep(2);
   place.proxy.up.delay = late;
   place.proxy.down.delay = late;
   const client = await place.connect();
@@ -125,10 +126,7 @@ Deno.test("a stalled reader makes the sender wait, and memory does not grow", as
     { signal: stopping.signal },
   );
   const first = stream.next();
-  for (let before = -1; before !== made || made === 0;) {
-    before = made;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+  await untilAtRest(() => made, 20);
   ok(made < 32, `${made} messages of 64 KiB were made for a socket that nobody reads`);
   stopping.abort();
   await rejects(first, { code: Code.CANCELLED });
@@ -166,9 +164,7 @@ Deno.test("a connection cut at any byte fails its call with UNAVAILABLE, and los
   }
   await answersOthers(place.bed);
   // Those of the recorded exchange and of the fresh client are still open.
-  while (place.bed.server.stats().connections > 2) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(() => place.bed.server.stats().connections === 2, "the end of the others");
   equal(place.bed.server.stats().callsInFlight, 0);
 });
 
@@ -185,9 +181,9 @@ for (const transport of ["unix", "tcp"] as const) {
       () => service.produce({ length: 10 }).then(() => "answered", (error) => error),
     );
     calls.push(service.chat(new ReadableStream()).next().catch((error) => error));
-    while (client.stats().bytesSent < 300) await new Promise((resolve) => setTimeout(resolve, 1));
+    await until(() => client.stats().bytesSent >= 300, "the requests");
     const more = service.echo({ payload: new Uint8Array(1 << 20) }).catch((error) => error);
-    await new Promise((resolve) => setTimeout(resolve, 0));
+    await turn();
     place.proxy.cut();
     for (const outcome of await Promise.all([...calls, more])) {
       if (outcome === "answered") continue; // it was under way when the line was stalled
@@ -207,9 +203,7 @@ for (const line of ["up", "down"] as const) {
       const service = client.service(TestService);
       await service.nothing({});
       const { bytesReceived } = client.stats();
-      while (client.stats().bytesReceived < bytesReceived + 30) { // pongs
-        await new Promise((resolve) => setTimeout(resolve, 1));
-      }
+      await until(() => client.stats().bytesReceived >= bytesReceived + 30, "pongs");
       place.proxy[line].stall();
       const call = service.sleep({ milliseconds: 3_600_000n });
       await rejects(call, { code: Code.UNAVAILABLE, message: /nothing for 30 ms after a ping/ });

@@ -4,6 +4,7 @@ import { type Limits, serve, type ServiceHandlers } from "@ttrpc/ttrpc";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { testHandlers } from "../fixture.ts";
 import { prepareSignals } from "./signals.ts";
+import { sleep } from "../wait.ts";
 
 type Handlers = ServiceHandlers<typeof TestService>;
 
@@ -32,7 +33,7 @@ if (import.meta.main) {
   const [path, json = "{}"] = Deno.args;
   const { limits, delayMs, holds }: VictimOptions = JSON.parse(json);
   const produceLater: Handlers["produce"] = async ({ length }) => {
-    if (delayMs! > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+    if (delayMs! > 0) await sleep(delayMs!);
     return { payload: new Uint8Array(length) };
   };
   // deno-lint-ignore require-yield -- it gives no messages

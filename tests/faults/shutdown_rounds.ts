@@ -2,9 +2,10 @@
 
 import { serve } from "@ttrpc/ttrpc/core";
 import { SocketFolder } from "../fixture.ts";
-import { Bytes, pass, turn } from "../everywhere.ts";
+import { Bytes, pass } from "../everywhere.ts";
 import { Child } from "./child.ts";
 import type { Outcome, Task } from "./shutdown_client.ts";
+import { turn } from "../wait.ts";
 
 /** What is to be tried. */
 export interface Rounds {

@@ -6,6 +6,7 @@ import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { SocketFolder } from "../fixture.ts";
 import { Child } from "./child.ts";
 import type { Report, VictimOptions } from "./server.ts";
+import { until } from "../wait.ts";
 
 const MIB = 1 << 20;
 
@@ -46,6 +47,11 @@ export class Victim implements AsyncDisposable {
     await using client = await connect({ path: this.path }, { connectTimeoutMs: timeoutMs });
     const { text } = await client.service(TestService).echo({ text: "report" }, { timeoutMs });
     return JSON.parse(text);
+  }
+
+  /** Waits until something is so in a report. */
+  async until(isSo: (report: Report) => boolean): Promise<void> {
+    await until(async () => isSo(await this.report()), String(isSo), 120_000);
   }
 
   /** Fails if the server was ever larger than it was at first by more than so many bytes. */

@@ -6,10 +6,10 @@ import { deepEqual, equal, ok, rejects } from "node:assert/strict";
 import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { type Frame, FrameDecoder, FrameType } from "../../framing.ts";
 import { dial } from "../conformance/wire.ts";
-import { until } from "../everywhere.ts";
 import { SocketFolder, testHandlers } from "../fixture.ts";
 import { go, newGo, oldGo, type Peer, rama, rust, rustSync, trapeze } from "./peer.ts";
 import { alive } from "./services.ts";
+import { moment, until } from "../wait.ts";
 
 /** All that is written to a connection, as frames. */
 class Recorded {
@@ -47,7 +47,7 @@ class Recorded {
 async function* endless(): AsyncGenerator<{ text: string; value: bigint }> {
   for (;;) {
     yield { text: "x", value: 1n };
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    await moment();
   }
 }
 

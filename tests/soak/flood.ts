@@ -13,6 +13,7 @@ import type { Report } from "../faults/server.ts";
 import { Victim } from "../faults/victim.ts";
 import { FLOODERS } from "./flooders.ts";
 import { numberOption } from "./options.ts";
+import { moment, sleep } from "../wait.ts";
 
 const KIB = 1 << 10;
 const MIB = 1 << 20;
@@ -97,7 +98,7 @@ async function goodCalls(path: string, seconds: number): Promise<Calls> {
       if (due > performance.now() || calls.length === seconds * RATE) break;
       calls.push(call(calls.length, due));
     }
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    await moment();
   }
   await Promise.all(calls);
   took.sort((a, b) => a - b);
@@ -116,7 +117,7 @@ async function settled(victim: Victim): Promise<FloodResult["left"]> {
       // Those that have just gone may still take all places.
       if (performance.now() >= end) throw error;
     }
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await sleep(20);
   }
 }
 

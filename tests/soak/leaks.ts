@@ -8,6 +8,7 @@ import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { SocketFolder, testHandlers } from "../fixture.ts";
 import { type Figures, leaks, measure, show, watchTimers } from "./figures.ts";
 import { numberOption } from "./options.ts";
+import { moment, until } from "../wait.ts";
 
 const CONCURRENCY = 64;
 
@@ -51,7 +52,7 @@ async function streams(client: Client, count: number): Promise<void> {
 async function* forEver() {
   for (;;) {
     yield { text: "x" };
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    await moment();
   }
 }
 
@@ -69,9 +70,9 @@ async function connections(path: string, count: number): Promise<void> {
 }
 
 async function idle(server: Server, connections: number): Promise<void> {
-  while (server.stats().callsInFlight > 0 || server.stats().connections > connections) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(() =>
+    server.stats().callsInFlight === 0 && server.stats().connections <= connections
+  );
 }
 
 /** How much to do. */

@@ -6,6 +6,7 @@ import { TestService } from "../../gen/ttrpc/test/v1/test_pb.ts";
 import { Proxy } from "../faults/proxy.ts";
 import { SocketFolder, testHandlers } from "../fixture.ts";
 import { RawPeer, requestData } from "../raw_peer.ts";
+import { sleep, until } from "../wait.ts";
 
 const WORKERS = 16;
 const CALLS_PER_CLIENT = 50;
@@ -96,7 +97,7 @@ async function hostile(path: string, pick: Random): Promise<void> {
 /** Cuts, stalls and splits what goes through a proxy, now and then. */
 async function disturb(proxy: Proxy, pick: Random, over: () => boolean, summary: Summary) {
   while (!over()) {
-    await new Promise((resolve) => setTimeout(resolve, 20 + pick(60)));
+    await sleep(20 + pick(60));
     const line = pick(2) === 0 ? proxy.up : proxy.down;
     line.piece = [64, 1_000, 4_096, 1 << 16][pick(4)]!;
     const kind = pick(4);
@@ -105,7 +106,7 @@ async function disturb(proxy: Proxy, pick: Random, over: () => boolean, summary:
       summary.cuts++;
     } else if (kind === 1) {
       line.stall();
-      await new Promise((resolve) => setTimeout(resolve, pick(30)));
+      await sleep(pick(30));
     }
     line.resume();
   }
@@ -165,9 +166,7 @@ export async function mix(seconds: number, seed: number): Promise<Summary> {
     disturb(proxy, random(seed - 1), over, summary),
   ]);
   proxy.cut();
-  while (server.stats().connections > 0 || server.stats().callsInFlight > 0) {
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  await until(() => server.stats().connections + server.stats().callsInFlight === 0);
   const { openStreams, queuedBytes, heldBytes } = server.stats();
   equal(openStreams + queuedBytes + heldBytes, 0);
   for (const error of errors) ok(error instanceof RpcError, Deno.inspect(error));
