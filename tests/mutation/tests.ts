@@ -5,6 +5,7 @@ const OTHERS: Record<string, string[]> = {
   "call_options.ts": ["call_options_unit"],
   "client.ts": ["unary", "client_wire", "streams", "reconnect"],
   "codec.ts": ["protobuf", "service"],
+  "connection.ts": ["connection_end"],
   "dial.ts": ["dial_unit"],
   "intercepted.ts": ["guard"],
   "interceptor.ts": ["intercepted"],
@@ -14,6 +15,7 @@ const OTHERS: Record<string, string[]> = {
   "reconnect.ts": ["reconnect_unit"],
   "running.ts": ["shutdown_handler"],
   "server.ts": ["server_wire", "shutdown", "streams_wire", "running_handlers"],
+  "server_connection.ts": ["server_connection_end", "server_connection_refusals"],
   "tell.ts": ["messages", "unary"],
   "unix_listener.ts": ["stale_socket", "listen"],
 };
