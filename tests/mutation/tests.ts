@@ -7,7 +7,7 @@ const OTHERS: Record<string, string[]> = {
   "codec.ts": ["protobuf", "service"],
   "connection.ts": ["connection_end"],
   "dial.ts": ["dial_unit"],
-  "intercepted.ts": ["guard"],
+  "intercepted.ts": ["guard", "guard_calls"],
   "interceptor.ts": ["intercepted"],
   "logger.ts": ["refused"],
   "method.ts": ["service", "unary"],
