@@ -1,3 +1,4 @@
+// Kept by hand: `go mod tidy` would raise ttrpc to a version that has streams; see main.go.
 module ttrpc.test/peer
 
 go 1.19

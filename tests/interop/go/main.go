@@ -1,6 +1,7 @@
 // The Go peer of our tests: containerd's ttrpc as a server and as a client. The file given as
 // -modfile says which version. With ttrpc 1.1, which has no streams, it is built with the tag
-// ttrpc1.1, and what is common to all versions keeps to the library of Go 1.19.
+// ttrpc1.1, and what is common to all versions keeps to the library of Go 1.19. The .mod files are
+// kept by hand: `go mod tidy` does not mind tags, and would mix what the versions need.
 package main
 
 import (
