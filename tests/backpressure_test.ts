@@ -6,8 +6,8 @@ import { FrameFlag, FrameType } from "../framing.ts";
 import { TestService } from "../gen/ttrpc/test/v1/test_pb.ts";
 import { Code } from "../status.ts";
 import { aborted, TestBed, testHandlers } from "./fixture.ts";
-import { RawPeer, requestData } from "./raw_peer.ts";
 import { moment, sleep, until, untilAtRest } from "./wait.ts";
+import { ServerWire } from "./wire_bed.ts";
 
 const KIB = 1 << 10;
 const MIB = 1 << 20;
@@ -248,12 +248,11 @@ Deno.test("two peers that only write do not wait for each other for ever", async
 });
 
 Deno.test("empty messages that wait count, too", async () => {
-  await using bed = new TestBed({
+  await using wire = await ServerWire.open({
     sum: (_requests, { signal }) => aborted(signal).then(() => ({})),
   }, { limits });
-  using peer = await RawPeer.connect(bed.path);
-  const flags = FrameFlag.RemoteOpen | FrameFlag.NoData;
-  await peer.send({ streamId: 1, flags, data: requestData({ method: "Sum" }) });
+  const { bed, peer } = wire;
+  await wire.openStream(1, "Sum", FrameFlag.RemoteOpen | FrameFlag.NoData);
   const batch = new Uint8Array(10 * 1_000);
   for (let i = 0; i < 1_000; i++) batch.set([0, 0, 0, 0, 0, 0, 0, 1, FrameType.Data, 0], 10 * i);
   const sending = (async () => {
