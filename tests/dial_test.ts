@@ -124,7 +124,7 @@ const FAILURES: Readonly<
     /no VM/,
   ],
   "NotFound": [new NotFound("x"), Code.UNAVAILABLE, true, /no such socket|x/],
-  "ConnectionRefused": [new ConnectionRefused("x"), Code.UNAVAILABLE, true, /nobody|x/],
+  "ConnectionRefused": [new ConnectionRefused("x"), Code.UNAVAILABLE, true, /no server|x/],
   "ConnectionReset": [new ConnectionReset("by peer"), Code.UNAVAILABLE, true, /by peer/],
   "WouldBlock": [new WouldBlock("busy"), Code.UNAVAILABLE, true, /busy/],
   "TimedOut": [new TimedOut("too slow"), Code.UNAVAILABLE, false, /too slow/],

@@ -189,8 +189,9 @@ Deno.test("an interceptor that loses the context or throws fails its call only",
   const service = await bed.service({ interceptors: [broken] });
   await rejects(service.nothing({}, { metadata: { lose: "" } }), {
     code: Code.UNKNOWN,
-    rawMessage: "An interceptor of ttrpc.test.v1.TestService/Nothing has left out " +
-      "the request's context",
+    rawMessage:
+      "Cannot serve ttrpc.test.v1.TestService/Nothing: an interceptor has to pass on its " +
+      "request, or a copy with the same context",
   });
   await rejects(service.nothing({}, { metadata: { throw: "" } }), {
     code: Code.UNKNOWN,

@@ -194,5 +194,5 @@ Deno.test("a read ahead that fails after the wait is told when somebody reads", 
   resolve();
   await during;
   bed.conn.return(0);
-  await rejects(bed.read(1), /has read 0 bytes/);
+  await rejects(bed.read(1), /reports 0 bytes read/);
 });

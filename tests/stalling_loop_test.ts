@@ -42,7 +42,7 @@ function saysWhatToDo(transport: Transport): void {
         equal(error.code, Code.RESOURCE_EXHAUSTED);
         equal(error.method, `${TestService.typeName}/Chat`);
         match(error.rawMessage, /take them faster/);
-        match(error.rawMessage, /a connection of their own/);
+        match(error.rawMessage, /on another connection/);
         match(error.rawMessage, /raise limits\.connectionQueueBytes/);
         return true;
       });
