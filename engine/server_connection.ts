@@ -265,11 +265,15 @@ export class ServerConnection implements Role, CallHost {
       this.failCall(call, statusOf(error));
     } finally {
       // A handler counts until it has settled, even if its call is over before that.
-      const { work } = call;
-      const settled = () => this.#settled(call, handler !== undefined);
-      if (call.status !== OK && work) work.then(settled, settled);
-      else settled();
+      const handled = handler !== undefined;
+      if (call.work && call.status !== OK) this.#settleAfter(call.work, call, handled);
+      else this.#settled(call, handled);
     }
+  }
+
+  #settleAfter(work: PromiseLike<unknown>, call: ServerCall, handled: boolean): void {
+    const settled = () => this.#settled(call, handled);
+    work.then(settled, settled);
   }
 
   /** A handler, or the interceptors of a refused call, have settled: they need nothing any more. */
