@@ -20,7 +20,7 @@ interface Column {
 async function ourServer(cases: readonly Case[]): Promise<Column> {
   using socket = new SocketFolder();
   const server = serveTests(socket.path);
-  const chosen = chooseCases(cases, { role: "server", tags: ["+panic", "+drain"] });
+  const chosen = chooseCases(cases, { role: "server", tags: ["+panic", "+drain", "+extension"] });
   const results = await runAgainstServer(chosen, (until) => dial(socket.path, until));
   server.close();
   await server.finished;
@@ -31,7 +31,7 @@ async function ourClient(cases: readonly Case[]): Promise<Column> {
   using socket = new SocketFolder();
   const path = new URL("our_client.ts", import.meta.url).href;
   await using client = new CommandClient([Deno.execPath(), "run", "--allow-all", path]);
-  const chosen = chooseCases(cases, { role: "client" });
+  const chosen = chooseCases(cases, { role: "client", tags: ["+extension"] });
   return { title: "ours", results: await runAgainstClient(chosen, client, socket.path) };
 }
 
