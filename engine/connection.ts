@@ -219,7 +219,8 @@ export class Connection<Call extends Stream = Stream> implements StreamHost {
         if (this.#closed) break;
         const space = this.#space();
         this.#frameTimeout.waiting = true;
-        const length = await this.#reads.read(space);
+        const reads = this.#reads.ahead ? this.#reads : this.#conn;
+        const length = await reads.read(space);
         this.#frameTimeout.waiting = false;
         if (this.#closed) break;
         this.#role.turned();

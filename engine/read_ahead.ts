@@ -97,6 +97,11 @@ export class ReadAhead {
     this.#host = host;
   }
 
+  /** Whether something was read ahead; else the connection may be read itself. */
+  get ahead(): boolean {
+    return this.#scanner !== undefined || this.#end !== undefined;
+  }
+
   /** Whether it reads ahead at this moment. */
   get reading(): boolean {
     return this.#reading !== undefined;
