@@ -199,14 +199,14 @@ for (const line of ["up", "down"] as const) {
   for (const transport of ["unix", "tcp"] as const) {
     Deno.test(`a keepalive notices that nothing goes ${line} any more, over ${transport}`, async () => {
       await using place = new Place(transport);
-      const client = await place.connect({ keepalive: { intervalMs: 30, timeoutMs: 30 } });
+      const client = await place.connect({ keepalive: { intervalMs: 50, timeoutMs: 500 } });
       const service = client.service(TestService);
       await service.nothing({});
       const { bytesReceived } = client.stats();
       await until(() => client.stats().bytesReceived >= bytesReceived + 30, "pongs");
       place.proxy[line].stall();
       const call = service.sleep({ milliseconds: 3_600_000n });
-      await rejects(call, { code: Code.UNAVAILABLE, message: /nothing for 30 ms after a ping/ });
+      await rejects(call, { code: Code.UNAVAILABLE, message: /nothing for 500 ms after a ping/ });
       await client.finished;
       place.proxy[line].resume();
       await answersOthers(place.bed);
