@@ -97,10 +97,10 @@ Deno.test("sha256sums() writes what sha256sum checks", async () => {
 
 Deno.test("deno task config:jsr writes deno.json without the stand-ins", async () => {
   using place = new SocketFolder();
-  const { links, ...others } = JSON.parse(await Deno.readTextFile(`${root}/deno.json`));
-  ok(links.length > 0);
+  const { workspace, ...others } = JSON.parse(await Deno.readTextFile(`${root}/deno.json`));
+  ok(workspace.length > 0);
   // Those are looked for when a task is run.
-  const config = { ...others, links: [] };
+  const config = { ...others, workspace: [] };
   await Deno.writeTextFile(`${place.folder}/deno.json`, JSON.stringify(config));
   const { code } = await new Deno.Command(Deno.execPath(), {
     args: ["task", "--quiet", "config:jsr"],
